@@ -1,0 +1,129 @@
+"""What the server needs of the world, as protocols; each has a fake in tests/fakes.py.
+
+    Records  the truth, in SQL            (async)
+    Board    the server's half of Redis   (async)
+    Queue    ring() a ticket in RQ
+    Spool    uploads on disk
+    Clock    time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from sdk.wire import Scan, Upload
+from worker.contract import Entry, Outcome, WorkerBeat
+
+
+class Unavailable(Exception):
+    """A part of the system is down; `part` says which, `retry_after` in whole seconds."""
+
+    def __init__(self, part: str, detail: str, retry_after: int = 5) -> None:
+        super().__init__(f"{part}: {detail}")
+        self.part = part
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """A scan to be recorded, with the entry that a worker will need."""
+
+    scan: Scan
+    entry: Entry
+
+
+class Collected(Struct, frozen=True, kw_only=True):
+    """One outcome off the results stream, with the stream id that acknowledges it."""
+
+    token: str
+    outcome: Outcome | None
+
+
+class Records(Protocol):
+    """The truth. A commit has happened when a call returns; raises Unavailable."""
+
+    async def open(self, opened: Opened) -> None:
+        """Record a new scan as queued."""
+        ...
+
+    async def get(self, scan_id: str) -> Scan | None:
+        """Return the scan as last recorded, or None."""
+        ...
+
+    async def watch(self, scan_id: str, seconds: float) -> Scan | None:
+        """Return the scan once it is final, or as it is after `seconds`."""
+        ...
+
+    async def close(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """Record outcomes in one commit; the first for a scan wins. Returns ids recorded now."""
+        ...
+
+    async def stale(self, before: float) -> list[Entry]:
+        """Return the entries of scans that are not final and were opened before this Unix time."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store can be read; raises Unavailable."""
+        ...
+
+
+class Board(Protocol):
+    """The server's half of Redis. Raises Unavailable within the timeout, never hangs."""
+
+    async def post(self, entries: Sequence[Entry]) -> None:
+        """Put entries where workers claim them."""
+        ...
+
+    async def missing(self, scan_ids: Sequence[str]) -> set[str]:
+        """Return those ids that neither wait, nor are held, nor have an outcome to collect."""
+        ...
+
+    async def collect(self, limit: int, wait_seconds: float) -> list[Collected]:
+        """Return outcomes to record, those that a dead collector left behind included."""
+        ...
+
+    async def acknowledge(self, tokens: Sequence[str]) -> None:
+        """Forget outcomes that are recorded."""
+        ...
+
+    async def phase(self, scan_id: str) -> str | None:
+        """Return `fetching` or `scoring` if a worker said so lately."""
+        ...
+
+    async def state(self) -> tuple[int, list[WorkerBeat]]:
+        """Return how many scans wait or are held, and the workers that are alive."""
+        ...
+
+
+class Queue(Protocol):
+    """Tickets: "there is work"."""
+
+    async def ring(self) -> None:
+        """Make sure that a worker will look at the ledger soon."""
+        ...
+
+
+class Spool(Protocol):
+    """Uploads on disk, below the state folder."""
+
+    async def store(self, data: bytes) -> Upload:
+        """Keep the bytes for 15 minutes; raises Unavailable on a full disk."""
+        ...
+
+    async def find(self, upload_id: str) -> Upload | None:
+        """Return the upload if it is still kept."""
+        ...
+
+    async def forget(self, upload_ids: Sequence[str]) -> None:
+        """Remove uploads that no scan needs any more."""
+        ...
+
+
+class Clock(Protocol):
+    """Time. `now` is Unix time in seconds."""
+
+    def now(self) -> float: ...  # noqa: D102
+    async def sleep(self, seconds: float) -> None: ...  # noqa: D102

@@ -1,0 +1,155 @@
+"""FRONT DESK: what server and worker agree on in Redis. Names, structs and codecs; no I/O.
+
+    server                         Redis                              worker
+    post(Entry)  ---------->  stream pinclip:scans, group workers  ----> claim = XREADGROUP
+    ring()       ---------->  RQ queue pinclip: tickets            ----> jobs.drain, no arguments
+                                                                  beat: XCLAIM JUSTID (lease)
+    collect      <----------  stream pinclip:results              <---- complete = MULTI
+                                                                         XADD + XACK + XDEL
+    /readyz      <----------  key pinclip:worker:{name}, expires  <---- every few seconds
+
+An Entry is a scan as the worker needs it; an Outcome is all that the worker learnt. The lease
+is the entry's idle time, the attempt its delivery count. Redis may be wiped at any moment: the
+records (SQL) are the truth, and the collector posts again what Redis no longer holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sdk.wire import Declaration, Input, InputKind, Model, OperatingPoint, PointName, Reason
+from sdk.wire import ScanError, Status, Verdict
+
+SCANS = "pinclip:scans"
+"""Stream of entries that wait for a worker or are held by one."""
+WORKERS = "workers"
+"""Consumer group of SCANS; a consumer is one worker process."""
+RESULTS = "pinclip:results"
+"""Stream of outcomes that wait for the collector."""
+COLLECTORS = "collectors"
+"""Consumer group of RESULTS."""
+QUEUE = "pinclip"
+"""Name of the RQ queue that carries tickets."""
+DRAIN = "worker.jobs.drain"
+"""The one function a ticket may name. A worker refuses a job that names another."""
+FIELD = "v"
+"""The one field of a stream entry: the encoded struct."""
+
+LEASE_SECONDS = 30.0
+"""How long a claim may go unrenewed before another worker takes it over."""
+BEAT_SECONDS = 10.0
+"""How often a worker renews what it holds."""
+ATTEMPT_LIMIT = 3
+"""Deliveries of one entry before the scan fails as worker_lost."""
+WORKER_BEAT_SECONDS = 3.0
+"""How often a worker says that it is alive and ready to score."""
+WORKER_EXPIRES_SECONDS = 15
+"""How long a worker counts as alive after its last beat."""
+DEADLINE_SECONDS = 900.0
+"""How long after acceptance a scan must be final; past that it fails as deadline_exceeded."""
+UPLOAD_SECONDS = 900.0
+"""How long an upload that no scan has named is kept."""
+UPLOAD_LIMIT_BYTES = 20 * 1024 * 1024
+"""Largest image taken, by upload or by fetch."""
+
+
+class RedisSettings(Struct, frozen=True, kw_only=True):
+    """Where Redis is."""
+
+    redis_url: Annotated[str, Meta(extra={"env": "REDIS_URL"})] = ""
+    """redis://, rediss:// or unix:// address; empty means the embedded server's socket in PINCLIP_STATE_DIR."""
+    state_dir: Path = Path("~/.local/state/pinclip").expanduser()
+    """Folder of the database, uploads, the embedded Redis and locks; shared by server and worker."""
+    redis_timeout_seconds: float = 0.5
+    """Longest wait for one answer of Redis before it counts as down."""
+
+    @property
+    def address(self) -> str:
+        """The URL to connect to."""
+        return self.redis_url or f"unix://{self.state_dir / 'valkey.sock'}"
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A scan as the worker needs it. `deadline` is Unix time in seconds."""
+
+    scan_id: str
+    kind: InputKind
+    operating_point: PointName
+    deadline: float
+    url: str | None = None
+    upload_id: str | None = None
+    request_id: str = ""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """All that a worker learnt of one scan; `status` is completed or failed."""
+
+    scan_id: str
+    attempt: int
+    worker: str
+    status: Status
+    input: Input
+    verdict: Verdict | None = None
+    score: float | None = None
+    probability: float | None = None
+    operating_point: OperatingPoint | None = None
+    reasons: tuple[Reason, ...] = ()
+    warnings: tuple[str, ...] = ()
+    declaration: Declaration | None = None
+    model: Model | None = None
+    error: ScanError | None = None
+
+
+class WorkerBeat(Struct, frozen=True, kw_only=True):
+    """What a live worker says of itself; `at` is Unix time in seconds."""
+
+    name: str
+    model: Model
+    engine: str
+    precision: str
+    device: str
+    at: float
+
+
+def worker_key(name: str) -> str:
+    """Key of a worker's beat; it expires when the worker stops."""
+    return f"pinclip:worker:{name}"
+
+
+def phase_key(scan_id: str) -> str:
+    """Key that holds `fetching` or `scoring` while a worker has the scan; it expires."""
+    return f"pinclip:phase:{scan_id}"
+
+
+def upload_path(state_dir: Path, upload_id: str) -> Path:
+    """File that holds an upload's bytes. `upload_id` must be one that we made."""
+    return state_dir / "uploads" / upload_id
+
+
+def encode(struct: Entry | Outcome | WorkerBeat) -> bytes:
+    """Write a struct as it travels through Redis (JSON)."""
+    return msgspec.json.encode(struct)
+
+
+_entry = msgspec.json.Decoder(Entry)
+_outcome = msgspec.json.Decoder(Outcome)
+_beat = msgspec.json.Decoder(WorkerBeat)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Read an Entry; raises msgspec.DecodeError for bytes that are not one."""
+    return _entry.decode(data)
+
+
+def decode_outcome(data: bytes) -> Outcome:
+    """Read an Outcome; raises msgspec.DecodeError for bytes that are not one."""
+    return _outcome.decode(data)
+
+
+def decode_beat(data: bytes) -> WorkerBeat:
+    """Read a WorkerBeat; raises msgspec.DecodeError for bytes that are not one."""
+    return _beat.decode(data)

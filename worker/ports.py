@@ -1,0 +1,182 @@
+"""What the worker needs of the world, as protocols; each has a fake in testing.py.
+
+    Ledger   -> claims (entry + lease token)         Redis
+    Fetcher  -> bytes of a URL                       HTTP
+    Decoder  -> RGB frames of bytes                  Pillow, in a child that can be killed
+    Detector -> reading of frames                    the model, named by PINCLIP_DETECTOR
+    Clock    -> now, sleep                           nobody else calls time
+
+A failure that belongs to the image is a Refusal with a ScanErrorCode; anything else raised is
+a fault of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from sdk.codes import SCAN_ERRORS, ScanErrorCode
+from sdk.wire import ScanError
+
+from .contract import Entry, Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Refusal(Exception):
+    """The image cannot be judged: a stable code and what happened, for the scan's `error`."""
+
+    def __init__(self, code: ScanErrorCode, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+    def as_error(self) -> ScanError:
+        """The refusal as the scan shows it, with the code's hint."""
+        facts = SCAN_ERRORS[self.code]
+        return ScanError(
+            code=self.code, detail=self.detail, hint=facts.hint, retryable=facts.retryable
+        )
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """One scan held under a lease. `token` names the delivery; `attempt` counts from 1."""
+
+    entry: Entry
+    token: str
+    attempt: int
+
+
+class Fetched(Struct, frozen=True, kw_only=True):
+    """The body of one URL: bytes as served, the URL they came from, and their sha256 (hex)."""
+
+    data: bytes
+    final_url: str
+    sha256: str
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """One decoded picture: `rgb` is height * width * 3 bytes, upright, alpha over white."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+class Decoded(Struct, frozen=True, kw_only=True):
+    """An image after decoding. `frames` are the sampled ones of `frame_count`.
+
+    width and height are in pixels, after EXIF orientation; `jpeg_quality` is an estimate, or
+    None for other formats.
+    """
+
+    mime: str
+    width: int
+    height: int
+    frame_count: int
+    frames: tuple[Frame, ...]
+    jpeg_quality: int | None = None
+
+
+class Point(Protocol):
+    """One operating point as measured on one slice; numbers are None where n < 300."""
+
+    @property
+    def threshold(self) -> float | None: ...  # noqa: D102 - described by wire.OperatingPoint
+    @property
+    def clear_below(self) -> float | None: ...  # noqa: D102
+    @property
+    def false_alarm_rate(self) -> float | None: ...  # noqa: D102
+    @property
+    def ci95(self) -> tuple[float, float] | None: ...  # noqa: D102
+    @property
+    def n(self) -> int: ...  # noqa: D102
+
+
+class Reading(Protocol):
+    """What the model says of one picture: score in [0, 1] always, the rest where calibrated."""
+
+    @property
+    def score(self) -> float: ...  # noqa: D102
+    @property
+    def probability(self) -> float | None: ...  # noqa: D102
+    @property
+    def slice(self) -> str: ...  # noqa: D102
+    @property
+    def points(self) -> Mapping[str, Point]: ...  # noqa: D102
+
+
+class Detector(Protocol):
+    """The model. Only `forward` touches the device, on one thread; `prepare` is thread-safe."""
+
+    weights_id: str
+    weights_sha256: str
+    calibration_id: str
+    batch_limit: int
+    engine: str
+    precision: str
+    device: str
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) upright RGB -> (3, S, S), what `forward` takes."""
+        ...
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, 3, S, S), 1 <= B <= batch_limit -> (B, K) raw outputs."""
+        ...
+
+    def finish(self, outputs: NDArray[np.float32]) -> Sequence[Reading]:
+        """(B, K) raw outputs -> B readings, same order."""
+        ...
+
+
+class Ledger(Protocol):
+    """The worker's half of Redis. Changes need the claim's token; a stale one is refused."""
+
+    def claim(self, limit: int) -> list[Claim]:
+        """Take up to `limit` scans, new ones or those whose lease ran out; never waits."""
+        ...
+
+    def renew(self, claims: Sequence[Claim]) -> None:
+        """Start the leases of these claims anew."""
+        ...
+
+    def phase(self, claims: Sequence[Claim], status: str) -> None:
+        """Tell who asks that these scans are `fetching` or `scoring`."""
+        ...
+
+    def complete(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[bool]:
+        """Publish outcomes and end their claims; False where the lease has passed to another."""
+        ...
+
+    def depth(self) -> int:
+        """How many scans wait or are held."""
+        ...
+
+
+class Fetcher(Protocol):
+    """Gets the bytes of a URL that strangers chose."""
+
+    def fetch(self, url: str, *, timeout_seconds: float) -> Fetched:
+        """Return the body, or raise Refusal (fetch_*). Thread-safe; blocks the caller only."""
+        ...
+
+
+class Decoder(Protocol):
+    """Turns bytes that strangers made into pictures."""
+
+    def decode(self, data: bytes) -> Decoded:
+        """Return the frames, or raise Refusal. Thread-safe; ends within its wall-clock limit."""
+        ...
+
+
+class Clock(Protocol):
+    """Time. `now` is Unix time, `monotonic` a steady count, both in seconds."""
+
+    def now(self) -> float: ...  # noqa: D102
+    def monotonic(self) -> float: ...  # noqa: D102
+    def sleep(self, seconds: float) -> None: ...  # noqa: D102

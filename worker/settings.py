@@ -1,0 +1,70 @@
+"""WorkerSettings: what one worker process may be told, each with a default and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from msgspec import Struct, field
+
+from .contract import RedisSettings
+
+
+class WorkerSettings(Struct, frozen=True, kw_only=True):
+    """Settings of a worker process; read by sdk.environment.load."""
+
+    redis: RedisSettings = field(default_factory=RedisSettings)
+    detector: str = "pinclip.detector:load"
+    """Module and function that loads the detector, as module:function."""
+    engine: str = "auto"
+    """What runs the model: auto, openvino or torch."""
+    precision: str = "auto"
+    """Number format of the model: auto, float32 or bfloat16."""
+    worker_name: str = ""
+    """Name of this worker in logs and in Redis; empty means host name and process id."""
+    batch_limit: int = 8
+    """Most images scored in one forward pass."""
+    in_flight: int = 32
+    """Most scans one worker holds at a time."""
+    decode_processes: int = 2
+    """Child processes that decode images."""
+    fetch_seconds: float = 20.0
+    """Longest time for one image's fetch, redirects included."""
+    fetch_allow_networks: tuple[str, ...] = ()
+    """Networks in CIDR form that may be fetched although they are not public, comma-separated."""
+    fetch_allow_ports: tuple[int, ...] = ()
+    """Ports that may be fetched besides 80 and 443, comma-separated."""
+    log_level: str = "info"
+    """Least severe level that is logged: debug, info, warning or error."""
+
+    def check(self) -> Iterator[str]:
+        """Yield a sentence for each rule that these values break."""
+        for name in ("batch_limit", "in_flight", "decode_processes"):
+            if getattr(self, name) < 1:
+                yield f"PINCLIP_{name.upper()} is {getattr(self, name)}: set it to 1 or more."
+        if self.fetch_seconds <= 0:
+            yield f"PINCLIP_FETCH_SECONDS is {self.fetch_seconds}: set it above 0."
+        yield from faults_of_allowed(self.fetch_allow_networks, self.fetch_allow_ports)
+        yield from _choice("ENGINE", self.engine, ("auto", "openvino", "torch"))
+        yield from _choice("PRECISION", self.precision, ("auto", "float32", "bfloat16"))
+        yield from _choice("LOG_LEVEL", self.log_level, ("debug", "info", "warning", "error"))
+
+
+def faults_of_allowed(networks: tuple[str, ...], ports: tuple[int, ...]) -> Iterator[str]:
+    """Yield a sentence for each entry that is not a network or not a port."""
+    for text in networks:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            yield (
+                f"PINCLIP_FETCH_ALLOW_NETWORKS has {text!r} ({error}): write networks such as "
+                "127.0.0.0/8 or fd00::/8, separated by commas."
+            )
+    for port in ports:
+        if not 0 < port < 65536:
+            yield f"PINCLIP_FETCH_ALLOW_PORTS has {port}: ports are 1 to 65535."
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    if value not in allowed:
+        yield f"PINCLIP_{name} is {value!r}: set it to one of {', '.join(allowed)}."
