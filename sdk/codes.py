@@ -21,6 +21,7 @@ class ProblemCode(StrEnum):
     URL_INVALID = "url_invalid"
     URL_SCHEME_NOT_ALLOWED = "url_scheme_not_allowed"
     UPLOAD_EMPTY = "upload_empty"
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_ACCEPTABLE = "not_acceptable"
@@ -33,6 +34,7 @@ class ProblemCode(StrEnum):
     QUEUE_FULL = "queue_full"
     MODEL_UNAVAILABLE = "model_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
+    SHUTTING_DOWN = "shutting_down"
     UNKNOWN = "unknown"
 
     @classmethod
@@ -116,6 +118,12 @@ PROBLEMS: dict[ProblemCode, ProblemFacts] = {
     ProblemCode.UPLOAD_EMPTY: ProblemFacts(
         400, "The upload has no bytes", False, "Send the image's bytes as the body."
     ),
+    ProblemCode.ORIGIN_NOT_ALLOWED: ProblemFacts(
+        403,
+        "The request comes from a place that may not ask",
+        False,
+        "Call http://127.0.0.1 or localhost by that name, and not from another site's page.",
+    ),
     ProblemCode.NOT_FOUND: ProblemFacts(
         404, "There is nothing at this address", False, "Check the id; ids are case-sensitive."
     ),
@@ -169,6 +177,9 @@ PROBLEMS: dict[ProblemCode, ProblemFacts] = {
         "The store cannot be reached or written",
         True,
         "Wait as long as Retry-After says; if it stays, see /readyz for the part that is down.",
+    ),
+    ProblemCode.SHUTTING_DOWN: ProblemFacts(
+        503, "The server is stopping", True, "Wait as long as Retry-After says, then ask again."
     ),
     ProblemCode.UNKNOWN: ProblemFacts(
         500, "A problem this version does not know", False, "Read the detail; update the client."

@@ -101,9 +101,7 @@ def _read(
 ) -> None:
     """Put the value of `text` into `values`, or say in `faults` why it has none."""
     try:
-        values[field] = msgspec.convert(
-            _split(text, hint), hint, strict=False, dec_hook=_build
-        )
+        values[field] = msgspec.convert(_split(text, hint), hint, strict=False, dec_hook=_build)
     except msgspec.ValidationError as error:
         shown = "its value" if _bare(hint) is Secret else repr(text)
         reason = str(error).split(" - at")[0]

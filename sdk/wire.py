@@ -237,6 +237,16 @@ class Problem(Struct, frozen=True, kw_only=True):
     instance: str | None = None
 
 
+class ErrorFacts(Struct, frozen=True, kw_only=True):
+    """What a code means; `status` is null for the code of a failed scan, which is no HTTP error."""
+
+    code: str
+    title: str
+    status: int | None
+    retryable: bool
+    hint: str
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """Whether the system can take a scan now; `checks` names each part and what is wrong."""
 

@@ -1,0 +1,237 @@
+"""A scripted pinclip server on loopback, a clock that only tests move, and both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+import sdk
+from sdk._clock import Clock
+from sdk.codes import PROBLEMS
+from sdk.wire import Upload
+
+SCAN_ID = "scan_01J00000000000000000000000"
+UPLOAD_ID = "upl_01J00000000000000000000000"
+
+
+class Reply(NamedTuple):
+    """What the server says, after `held_seconds`; `is_dropped` closes the connection half way."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
+    is_dropped: bool = False
+    held_seconds: float = 0.0
+
+
+class Seen(NamedTuple):
+    """One request as the server got it; header names are in small letters."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Origin:
+    """Answers each request with the next reply; `seen` has the requests."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.seen: list[Seen] = []
+        self.replies: list[Reply] = []
+        self.release = threading.Event()
+        """Until it is set, a request without a reply is left waiting."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def will(self, *replies: Reply) -> None:
+        self.replies.extend(replies)
+
+    def close(self) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _handler(origin: Origin) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1  # one packet an answer, or each waits 40 ms for an acknowledgement
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            origin.seen.append(Seen(self.command, self.path, headers, body))
+            if not origin.replies:
+                origin.release.wait()
+                self.close_connection = True
+                return
+            self._send(origin.replies.pop(0))
+
+        def _send(self, reply: Reply) -> None:
+            origin.release.wait(reply.held_seconds)
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(reply.body) + reply.is_dropped))
+            self.end_headers()
+            self.wfile.write(reply.body)
+            self.close_connection = self.close_connection or reply.is_dropped
+
+        do_GET = do_POST = _answer
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    return Handler
+
+
+class ManualClock(Clock):
+    """A clock that moves by its sleeps alone; `slept` has them."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+class Blocking:
+    """An AsyncClient with the manners of a Client, so that one test serves both."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = sdk.AsyncClient(**arguments)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        return lambda *args, **named: self._runner.run(method(*args, **named))
+
+    def end(self) -> None:
+        self.close()
+        self._runner.close()
+
+
+def scan(status: str = "completed", verdict: str | None = "likely_ai", **changes: Any) -> sdk.Scan:
+    """Return a scan as a server gives it; without a verdict unless it is completed."""
+    point = sdk.OperatingPoint(
+        name=sdk.PointName.BALANCED,
+        slice="photo",
+        threshold=0.87,
+        clear_below=0.2,
+        expected_false_alarm_rate=0.03,
+        ci95=(0.024, 0.038),
+        n=2488,
+        calibration_id="cal_1",
+    )
+    is_completed = status == "completed"
+    facts: dict[str, Any] = {
+        "id": SCAN_ID,
+        "status": sdk.Status(status),
+        "verdict": sdk.Verdict(verdict) if is_completed and verdict else None,
+        "score": 0.94 if is_completed else None,
+        "probability": 0.91 if is_completed else None,
+        "operating_point": point if is_completed else None,
+        "input": sdk.Input(kind=sdk.InputKind.URL, url="https://example.org/picture.jpg"),
+        "created_at": "2026-11-01T00:00:00Z",
+    }
+    return sdk.Scan(**{**facts, **changes})
+
+
+def failed(code: str = "fetch_forbidden") -> sdk.Scan:
+    error = sdk.ScanError(
+        code=sdk.ScanErrorCode(code), detail="403 from host.", hint="Send bytes.", retryable=False
+    )
+    return scan("failed", error=error)
+
+
+def ok(value: object, status: int = 200) -> Reply:
+    return Reply(status, msgspec.json.encode(value), {"Content-Type": "application/json"})
+
+
+def accepted() -> Reply:
+    return ok(scan("queued"), 202)
+
+
+def uploaded() -> Reply:
+    upload = Upload(id=UPLOAD_ID, sha256="0" * 64, bytes=3, expires_at="2026-11-01T00:15:00Z")
+    return ok(upload, 201)
+
+
+def problem(code: str, status: int = 0, *, headers: dict[str, str] | None = None) -> Reply:
+    """Return the refusal that a server gives for a code."""
+    facts = PROBLEMS[sdk.ProblemCode(code)]
+    value = sdk.Problem(
+        type=f"/v1/errors/{code}",
+        title=facts.title,
+        status=status or facts.status,
+        detail="It did not work.",
+        code=sdk.ProblemCode(code),
+        hint=facts.hint,
+        request_id="req_1",
+        retryable=facts.retryable,
+    )
+    kind = {"Content-Type": "application/problem+json"}
+    return Reply(value.status, msgspec.json.encode(value), {**kind, **(headers or {})})
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    server = Origin()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["blocking", "async"])
+def connect(
+    request: pytest.FixtureRequest,
+    origin: Origin,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., Any]]:
+    """Makes clients of the origin: a Client in one round, an AsyncClient in the other."""
+    for name in ("PINCLIP_API_KEY", "PINCLIP_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    kind = sdk.Client if request.param == "blocking" else Blocking
+    made: list[Any] = []
+
+    def connect(**arguments: Any) -> Any:
+        made.append(kind(**{"base_url": origin.url, "_clock": clock, **arguments}))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.end() if isinstance(client, Blocking) else client.close()
+
+
+@pytest.fixture
+def client(connect: Callable[..., Any]) -> Any:
+    return connect()
