@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from sdk.environment import Secret
 from worker.contract import RedisSettings
+from worker.guard import faults_of_allowed
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
             yield f"PINCLIP_PORT is {self.port}: set it to a port from 1 to 65535."
         if self.queue_limit < 1:
             yield f"PINCLIP_QUEUE_LIMIT is {self.queue_limit}: set it to 1 or more."
+        yield from faults_of_allowed(self.fetch_allow_networks, self.fetch_allow_ports)
         yield from self._check_host()
 
     def _check_host(self) -> Iterator[str]:

@@ -15,8 +15,10 @@ records (SQL) are the truth, and the collector posts again what Redis no longer 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta, Struct
@@ -55,6 +57,10 @@ UPLOAD_SECONDS = 900.0
 """How long an upload that no scan has named is kept."""
 UPLOAD_LIMIT_BYTES = 20 * 1024 * 1024
 """Largest image taken, by upload or by fetch."""
+SOCKET = "valkey.sock"
+"""Name of the embedded server's socket in the state folder."""
+SOCKET_PATH_LIMIT = 100
+"""Longest path of a unix socket, in bytes; systems differ between 103 and 107."""
 
 
 class RedisSettings(Struct, frozen=True, kw_only=True):
@@ -70,7 +76,19 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     @property
     def address(self) -> str:
         """The URL to connect to."""
-        return self.redis_url or f"unix://{self.state_dir / 'valkey.sock'}"
+        return self.redis_url or f"unix://{quote(str(self._socket))}"
+
+    def check(self) -> Iterator[str]:
+        """Yield a sentence for each rule that these values break."""
+        if not self.redis_url and len(str(self._socket).encode()) > SOCKET_PATH_LIMIT:
+            yield (
+                f"PINCLIP_STATE_DIR makes the socket {self._socket}, which is longer than the "
+                f"{SOCKET_PATH_LIMIT} bytes a socket's path may have: set it to a shorter folder."
+            )
+
+    @property
+    def _socket(self) -> Path:
+        return self.state_dir.absolute() / SOCKET
 
 
 class Entry(Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@
     Detector -> reading of frames                    the model, named by PINCLIP_DETECTOR
     Clock    -> now, sleep                           nobody else calls time
 
-A failure that belongs to the image is a Refusal with a ScanErrorCode; anything else raised is
-a fault of ours.
+A failure that belongs to the image is a Refusal with a ScanErrorCode; a Ledger out of reach is
+Unavailable and loses nothing; anything else raised is a fault of ours.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class Refusal(Exception):
         return ScanError(
             code=self.code, detail=self.detail, hint=facts.hint, retryable=facts.retryable
         )
+
+
+class Unavailable(Exception):
+    """The ledger did not answer, or could not write; what is held stays held: ask again later."""
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -135,14 +139,21 @@ class Detector(Protocol):
 
 
 class Ledger(Protocol):
-    """The worker's half of Redis. Changes need the claim's token; a stale one is refused."""
+    """The worker's half of Redis. Changes need the claim's token; a stale one is refused.
+
+    Thread-safe. Each call may raise Unavailable.
+    """
 
     def claim(self, limit: int) -> list[Claim]:
-        """Take up to `limit` scans, new ones or those whose lease ran out; never waits."""
+        """Take up to `limit` new scans, or one whose lease ran out, alone; never waits."""
         ...
 
     def renew(self, claims: Sequence[Claim]) -> None:
-        """Start the leases of these claims anew."""
+        """Start the leases of these claims anew, except those that passed to another."""
+        ...
+
+    def release(self, claims: Sequence[Claim]) -> None:
+        """Give these scans back at once, as if they had not been delivered."""
         ...
 
     def phase(self, claims: Sequence[Claim], status: str) -> None:

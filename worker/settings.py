@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 
 from msgspec import Struct, field
 
 from .contract import RedisSettings
+from .guard import faults_of_allowed
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -48,21 +48,6 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         yield from _choice("ENGINE", self.engine, ("auto", "openvino", "torch"))
         yield from _choice("PRECISION", self.precision, ("auto", "float32", "bfloat16"))
         yield from _choice("LOG_LEVEL", self.log_level, ("debug", "info", "warning", "error"))
-
-
-def faults_of_allowed(networks: tuple[str, ...], ports: tuple[int, ...]) -> Iterator[str]:
-    """Yield a sentence for each entry that is not a network or not a port."""
-    for text in networks:
-        try:
-            ip_network(text)
-        except ValueError as error:
-            yield (
-                f"PINCLIP_FETCH_ALLOW_NETWORKS has {text!r} ({error}): write networks such as "
-                "127.0.0.0/8 or fd00::/8, separated by commas."
-            )
-    for port in ports:
-        if not 0 < port < 65536:
-            yield f"PINCLIP_FETCH_ALLOW_PORTS has {port}: ports are 1 to 65535."
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

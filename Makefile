@@ -1,0 +1,101 @@
+# The verbs of this repository. Everything is installed into .venv and nothing outside it.
+#
+#   setup       what a running system needs: no torch, about 110 MB to download the first time
+#   setup-test  the same, and what `check` and `test` need: torch too, several GB
+#
+# Both cost nothing when they have been done for the present pyproject files in this folder.
+
+PYTHON ?= python3
+# TORCH=1 adds torch, which scores on a CUDA GPU. Never by itself: it is several GB.
+TORCH ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PROJECT := pyproject.toml weights/pyproject.toml
+DONE_FOR := $(shell (pwd; cat $(PROJECT)) | sha256sum | cut -c 1-16)
+SETUP := .venv/.setup-$(DONE_FOR)$(if $(TORCH),-torch)
+SETUP_TEST := .venv/.setup-test-$(DONE_FOR)
+
+.PHONY: help setup setup-test up fmt check test bench docs wheel clean
+
+help: ## what there is to make (the default)
+	@echo "make VERB [PYTHON=python3.12] [TORCH=1]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
+
+setup: $(SETUP) ## make .venv with what a running system needs; TORCH=1 adds torch for a CUDA GPU
+
+setup-test: $(SETUP_TEST) ## add what the tests need to .venv, torch included
+
+up: setup ## run the whole system here until Ctrl-C
+	@exec $(BIN)/pinclip up
+
+fmt: setup-test ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+check: setup-test ## lint, formatting, types, who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## check, then the whole suite
+	$(BIN)/python -m pytest -n auto
+
+bench: setup-test ## run the benchmarks; results in benchmarks/results
+	@for program in $$(grep -l __main__ benchmarks/*.py); do \
+	  echo "== $$program"; $(BIN)/python "$$program" || exit; \
+	done
+
+docs: setup-test ## write the generated pages of docs/ anew
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m server.schema > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
+
+wheel: $(SETUP) ## build the distributions pinclip and pinclip-weights-b16 into dist/
+	$(PIP) wheel --no-deps --wheel-dir dist . ./weights
+
+clean: ## remove all that was made, .venv included
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SETUP):
+	@$(call need_python)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "setup: making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; }
+	@echo "setup: installing what a running system needs"
+	$(PIP) install -e '.[server,worker$(if $(TORCH),$(comma)torch)]' -e ./weights
+	@$(if $(TORCH),,$(call tell_of_gpu))
+	@touch $@ .venv/.setup-$(DONE_FOR)
+
+$(SETUP_TEST): $(SETUP)
+	@echo "setup-test: installing what the tests need"
+	$(PIP) install 'pip>=25.1'  # the first that reads [dependency-groups]
+	$(PIP) install -e '.[server,worker,torch,heic]' -e ./weights --group dev \
+	  torch==2.14.1 torchvision==0.29.1
+	@touch $@
+
+comma := ,
+
+define need_python
+	command -v $(PYTHON) >/dev/null || { \
+	  echo "setup: there is no $(PYTHON). Install Python 3.11 or newer (apt-get install" \
+	    "python3 python3-venv), or name one: make setup PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "setup: $(PYTHON) is $$($(PYTHON) --version), and 3.11 or newer is needed. Name" \
+	    "another: make setup PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "setup: $(PYTHON) cannot make a virtual environment. Install what it lacks:" \
+	    "apt-get install python3-venv" >&2; exit 1; }
+endef
+
+define tell_of_gpu
+	! nvidia-smi -L >/dev/null 2>&1 || \
+	  echo "setup: there is a CUDA GPU here; make setup TORCH=1 adds torch, to score on it"
+endef

@@ -1,0 +1,724 @@
+"""HTTP DOOR: gets the bytes of a URL that strangers chose, and reaches only where it may.
+
+    fetch                   any thread waits; sha256
+    `- _fetch               one deadline over all of it; from here on, one event loop thread
+       `- _follow           200, or at most 5 redirects, each through guard.follow
+          `- _hop           the host's lane; every address of one answer passes, or none is dialled
+             `- _ask        the address's lane and breaker; reuses a line to that very address
+                `- _Line    httpcore over PinnedBackend, which dials the address that was checked
+                   `- _read     status, encoding, bytes counted as they come off the wire
+
+Names are looked up once a hop and the checked address is dialled, so an answer that changes
+between check and dial changes nothing; SNI, certificate and Host keep the name. httpcore and not
+httpx: a client would bring cookies, proxies from the environment, decompression and redirects
+of its own, each of which must not happen here. Knows nothing of images.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from ipaddress import ip_address
+from threading import Thread
+from typing import Any, NamedTuple
+
+import anyio
+import httpcore
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from sdk.codes import ProblemCode, ScanErrorCode
+
+from .contract import UPLOAD_LIMIT_BYTES
+from .guard import (
+    Address,
+    Policy,
+    Target,
+    UrlRefused,
+    check_address,
+    check_url,
+    follow,
+    own_addresses,
+)
+from .ports import Fetched, Refusal
+
+Resolver = Callable[[str], Sequence[str]]
+"""Host name -> addresses as text. Blocks; raises OSError where there is no answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much one fetch, one host and one address may take."""
+
+    body_bytes: int = UPLOAD_LIMIT_BYTES
+    """Largest body, whatever Content-Length says."""
+    redirects: int = 5
+    """Most redirects followed."""
+    dns_seconds: float = 5.0
+    """Longest wait for an answer of DNS, waiting for a free thread included."""
+    dns_threads: int = 16
+    """Most look-ups at a time."""
+    connect_seconds: float = 3.0
+    """Longest TCP connect to one address; the same again for TLS."""
+    connect_addresses: int = 3
+    """Most addresses of one answer that are tried."""
+    read_seconds: float = 5.0
+    """Longest silence of a connected host."""
+    in_flight: int = 4
+    """Most requests at a time to one host, and to one address."""
+    starts_per_second: int = 20
+    """Most requests begun in any second to one host, and to one address."""
+    breaker_failures: int = 5
+    """Connects failed in a row before a host or address is left alone."""
+    breaker_seconds: float = 60.0
+    """How long it is left alone."""
+    idle_lines: int = 32
+    """Most connections kept open for reuse."""
+    idle_seconds: float = 15.0
+    """How long one is kept."""
+
+
+def system_resolver(host: str) -> list[str]:
+    """Return the addresses the system gives for a name, in the order it prefers them."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+class HttpFetcher:
+    """The Fetcher that workers use. Owns one thread with an event loop until `close`."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        limits: Limits | None = None,
+        resolver: Resolver = system_resolver,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._policy = policy
+        self._limits = limits = limits or Limits()
+        self._stack = ExitStack()
+        self._portal = self._stack.enter_context(start_blocking_portal())
+        self._lookups = _Lookups(resolver, limits.dns_threads, self._portal)
+        self._lanes = _Lanes(limits.in_flight, limits.starts_per_second)
+        self._breaker = Breaker(limits.breaker_failures, limits.breaker_seconds)
+        context = ssl_context or httpcore.default_ssl_context()
+        self._lines = _Lines(policy, limits, context)
+
+    def fetch(self, url: str, *, timeout_seconds: float) -> Fetched:
+        """Return the body at the URL, redirects followed, or raise Refusal (fetch_*).
+
+        A fetch that `close` interrupts raises concurrent.futures.CancelledError.
+        """
+        final_url, data = self._portal.call(self._fetch, url, timeout_seconds)
+        return Fetched(data=data, final_url=final_url, sha256=sha256(data).hexdigest())
+
+    def close(self) -> None:
+        """End what is under way, close all connections and the thread. May be called again."""
+        with suppress(RuntimeError):  # raised where the portal has stopped already
+            self._portal.call(self._lines.aclose)
+            self._portal.call(self._portal.stop, True)
+        self._stack.close()
+
+    async def _fetch(self, url: str, timeout_seconds: float) -> tuple[str, bytes]:
+        try:
+            target = check_url(url, self._policy)
+        except UrlRefused as refused:
+            raise Refusal(ScanErrorCode.FETCH_ADDRESS_BLOCKED, refused.detail) from refused
+        with anyio.move_on_after(timeout_seconds):
+            return await self._follow(target)
+        raise Refusal(
+            ScanErrorCode.FETCH_TIMEOUT,
+            f"{target.host} did not deliver within {timeout_seconds:g} s, redirects included.",
+        )
+
+    async def _follow(self, target: Target) -> tuple[str, bytes]:
+        """Return (final URL, body)."""
+        seen = {target.url}
+        for _ in range(self._limits.redirects + 1):
+            answer = await self._hop(target)
+            if answer.body is not None:
+                return target.url, answer.body
+            target = _next(target, answer.locations, self._policy)
+            if target.url in seen:
+                raise Refusal(ScanErrorCode.FETCH_REDIRECTS, f"{target.host} redirects in a loop.")
+            seen.add(target.url)
+        raise Refusal(
+            ScanErrorCode.FETCH_REDIRECTS,
+            f"More than {self._limits.redirects} redirects, the last to {target.host}.",
+        )
+
+    async def _hop(self, target: Target) -> _Answer:
+        """Return the answer of the first address that takes a connection."""
+        async with self._lanes.enter(("host", target.host)):
+            failures = []
+            for address in await self._addresses(target.host):
+                try:
+                    return await self._ask(target, address)
+                except _NotConnected as failure:
+                    failures.append(failure)
+            raise failures[-1]
+
+    async def _addresses(self, host: str) -> Sequence[Address]:
+        """Return the addresses to try, all of them checked."""
+        own = own_addresses(host, self._policy)
+        if own:
+            return own
+        answer: Sequence[str] | None = None
+        with anyio.move_on_after(self._limits.dns_seconds):
+            answer = await self._lookups.resolve(host)
+        if answer is None:
+            raise Refusal(
+                ScanErrorCode.FETCH_DNS,
+                f"DNS gave no answer for {host} within {self._limits.dns_seconds:g} s.",
+            )
+        if not answer:
+            raise Refusal(ScanErrorCode.FETCH_DNS, f"{host} has no address.")
+        addresses = list(dict.fromkeys(map(ip_address, answer)))
+        # The address stays out of the text: it would tell strangers what inside names resolve to.
+        if any(check_address(address, self._policy) for address in addresses):
+            raise Refusal(
+                ScanErrorCode.FETCH_ADDRESS_BLOCKED,
+                f"{host} resolves to an address that is not public.",
+            )
+        return addresses[: self._limits.connect_addresses]
+
+    async def _ask(self, target: Target, address: Address) -> _Answer:
+        """Return the answer of this address, unless it is left alone for now."""
+        route = _Route(target.scheme, target.host, target.port, address)
+        async with self._lanes.enter(("address", str(address))):
+            with self._breaking((address, target.port), target.host):
+                return await self._exchange(route, target)
+
+    @contextmanager
+    def _breaking(self, place: _Place, host: str) -> Iterator[None]:
+        """Refuse at once while the breaker is open; else tell it whether we were connected."""
+        seconds = self._breaker.seconds_left(place, anyio.current_time())
+        if seconds > 0:
+            raise _NotConnected(
+                f"{host} took none of the last {self._limits.breaker_failures} connections; "
+                f"it is tried again in {seconds:.0f} s."
+            )
+        try:
+            yield
+        except _NotConnected:
+            self._breaker.failed(place, anyio.current_time())
+            raise
+        except Refusal:
+            self._breaker.succeeded(place)
+            raise
+        self._breaker.succeeded(place)
+
+    async def _exchange(self, route: _Route, target: Target) -> _Answer:
+        """Return the answer. A kept line that the host has closed by now is not held against it."""
+        line = await self._lines.take(route)
+        if line is not None:
+            try:
+                return await self._converse(line, target)
+            except _Dropped:
+                pass
+        return await self._converse(self._lines.new(route), target)
+
+    async def _converse(self, line: _Line, target: Target) -> _Answer:
+        """Send the request over the line and read the answer; keep or close the line."""
+        try:
+            return await line.get(target)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._lines.give_back(line)
+
+
+class Breaker:
+    """Leaves alone what does not take connections. Pure: the caller tells the time in seconds."""
+
+    def __init__(self, failures: int, seconds: float) -> None:
+        self._limit = failures
+        self._seconds = seconds
+        self._failed: dict[_Place, tuple[int, float]] = {}  # failures in a row, time of the last
+
+    def seconds_left(self, place: _Place, now: float) -> float:
+        """Return how long the place is to be left alone, 0 where it may be dialled."""
+        count, last = self._failed.get(place, (0, 0.0))
+        return max(last + self._seconds - now, 0.0) if count >= self._limit else 0.0
+
+    def failed(self, place: _Place, now: float) -> None:
+        """Count a failed connect. After the pause one more opens it again at once."""
+        count, _ = self._failed.get(place, (0, 0.0))
+        self._failed[place] = (count + 1, now)
+        if len(self._failed) > _MEMORY:
+            self._failed = {
+                place: (count, last)
+                for place, (count, last) in self._failed.items()
+                if last + self._seconds > now
+            }
+
+    def succeeded(self, place: _Place) -> None:
+        """Forget the failures of a place that took a connection."""
+        self._failed.pop(place, None)
+
+    def __len__(self) -> int:
+        return len(self._failed)
+
+
+class Pace:
+    """Spreads starts so that no second has more than so many. Pure, like Breaker."""
+
+    def __init__(self, starts_per_second: int) -> None:
+        self._starts: deque[float] = deque(maxlen=starts_per_second)
+
+    def pause(self, now: float) -> float:
+        """Return the seconds until another start may come, and count it as coming then."""
+        is_full = len(self._starts) == self._starts.maxlen
+        start = max(now, self._starts[0] + 1.0) if is_full else now
+        self._starts.append(start)
+        return start - now
+
+    def is_idle(self, now: float) -> bool:
+        """True if nothing began within the last second, so that nothing need be remembered."""
+        return not self._starts or self._starts[-1] + 1.0 < now
+
+
+class PinnedBackend(httpcore.AsyncNetworkBackend):
+    """Dials one address, whatever host httpcore asks for, and checks it at the last moment.
+
+    Unix sockets stay what they are in httpcore's interface: not implemented.
+    """
+
+    def __init__(self, address: Address, policy: Policy) -> None:
+        self._address = address
+        self._policy = policy
+        self._anyio = httpcore.AnyIOBackend()
+        self.meter = Meter()
+        self.stream: httpcore.AsyncNetworkStream | None = None
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Return a stream to the pinned address; raises Refusal if it may not be dialled."""
+        if check_address(self._address, self._policy):
+            raise Refusal(
+                ScanErrorCode.FETCH_ADDRESS_BLOCKED, f"{host} is at an address that is not public."
+            )
+        stream = await self._anyio.connect_tcp(
+            str(self._address), port, timeout, local_address, socket_options
+        )
+        self.stream = stream
+        if ip_address(stream.get_extra_info("server_addr")[0]) != self._address:
+            raise Refusal(
+                ScanErrorCode.FETCH_ADDRESS_BLOCKED,
+                f"{host} was reached at another address than the one checked.",
+            )
+        return _MeteredStream(stream, self.meter)
+
+
+class Meter:
+    """Says how much may be read at once: little, and not for ever, until the head has come.
+
+    h11 takes 0.1 ms a piece, so 64 KB of interim answers (103) would hold the loop for a second,
+    and nothing in httpcore ever ends them.
+    """
+
+    def __init__(self) -> None:
+        self._left: int | None = _HEAD_BYTES
+
+    def expect_head(self) -> None:
+        """Begin a request: the bytes that follow are those of a head."""
+        self._left = _HEAD_BYTES
+
+    def expect_body(self) -> None:
+        """The head has come; whoever reads the body counts it."""
+        self._left = None
+
+    def most(self, asked: int) -> int:
+        """Return how much to read of what was asked for; raises RemoteProtocolError at the end."""
+        if self._left is None:
+            return asked
+        if self._left <= 0:
+            raise httpcore.RemoteProtocolError(f"{_HEAD_BYTES} bytes, and still no answer")
+        return min(asked, _HEAD_READ_BYTES)
+
+    def count(self, size: int) -> None:
+        """Take note of bytes that were read."""
+        if self._left is not None:
+            self._left -= size
+
+
+_Place = tuple[Address, int]
+_USER_AGENT = f"pinclip/{version('pinclip')}"
+_MEMORY = 1000  # hosts and addresses remembered before old ones are dropped
+_HEAD_BYTES = 128 * 1024
+_HEAD_READ_BYTES = 8 * 1024
+# 20 MiB in chunks of one byte would cost h11 half an hour of this thread.
+_CHUNKS = 1000
+_CHUNK_BYTES = 64
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_STATUS = {
+    401: ScanErrorCode.FETCH_FORBIDDEN,
+    403: ScanErrorCode.FETCH_FORBIDDEN,
+    404: ScanErrorCode.FETCH_NOT_FOUND,
+    410: ScanErrorCode.FETCH_NOT_FOUND,
+}
+_TROUBLE = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    ssl.SSLError,  # httpcore lets those of a read or write through as they are
+)
+
+
+class _NotConnected(Refusal):
+    """No TCP connection came about; another address may do better."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(ScanErrorCode.FETCH_CONNECT, detail)
+
+
+class _Dropped(Refusal):
+    """The connection broke before a byte of the answer; on a kept line that means little."""
+
+
+class _Answer(NamedTuple):
+    """A body, or where a redirect says to go: its Location headers, of which one is right."""
+
+    body: bytes | None
+    locations: Sequence[str] = ()
+
+
+class _Route(NamedTuple):
+    """What a line connects to. The address is part of it, so reuse never asks DNS for trust."""
+
+    scheme: str
+    host: str
+    port: int
+    address: Address
+
+
+@dataclass
+class _Lane:
+    """Requests to one host or address; `users` counts those that wait, too."""
+
+    free: anyio.Semaphore
+    pace: Pace
+    users: int = 0
+
+
+class _Lanes:
+    """Makes requests wait their turn: so many at a time, so many begun in any second."""
+
+    def __init__(self, in_flight: int, starts_per_second: int) -> None:
+        self._in_flight = in_flight
+        self._starts = starts_per_second
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+
+    @asynccontextmanager
+    async def enter(self, key: tuple[str, str]) -> AsyncIterator[None]:
+        """Hold a place in the lane of `key`, once it is our turn."""
+        lane = self._lanes.get(key) or self._add(key)
+        lane.users += 1
+        try:
+            async with lane.free:
+                await anyio.sleep(lane.pace.pause(anyio.current_time()))
+                yield
+        finally:
+            lane.users -= 1
+
+    def _add(self, key: tuple[str, str]) -> _Lane:
+        if len(self._lanes) >= _MEMORY:
+            now = anyio.current_time()
+            self._lanes = {
+                key: lane
+                for key, lane in self._lanes.items()
+                if lane.users or not lane.pace.is_idle(now)
+            }
+        lane = _Lane(anyio.Semaphore(self._in_flight), Pace(self._starts))
+        self._lanes[key] = lane
+        return lane
+
+
+@dataclass
+class _LookUp:
+    done: anyio.Event = field(default_factory=anyio.Event)
+    addresses: Sequence[str] = ()
+    error: Exception | None = None
+
+
+class _Lookups:
+    """Runs a blocking resolver on a bounded number of threads of its own.
+
+    A look-up that hangs keeps its thread until the resolver gives up, also after the fetch that
+    asked is gone; in the loop's default pool that would starve all else (cpython #112169).
+    """
+
+    def __init__(self, resolver: Resolver, threads: int, portal: BlockingPortal) -> None:
+        self._resolver = resolver
+        self._portal = portal
+        self._free = anyio.Semaphore(threads)
+
+    async def resolve(self, host: str) -> Sequence[str]:
+        """Return the addresses of a name; raises Refusal (fetch_dns)."""
+        await self._free.acquire()
+        look_up = _LookUp()
+        Thread(target=self._work, args=(host, look_up), name="fetcher-dns", daemon=True).start()
+        await look_up.done.wait()
+        if isinstance(look_up.error, (OSError, UnicodeError)):
+            raise Refusal(ScanErrorCode.FETCH_DNS, f"{host} was not found: {look_up.error}.")
+        if look_up.error:
+            raise look_up.error
+        return look_up.addresses
+
+    def _work(self, host: str, look_up: _LookUp) -> None:
+        try:
+            look_up.addresses = self._resolver(host)
+        except Exception as error:  # raised again where somebody waits
+            look_up.error = error
+        with suppress(RuntimeError):  # raised where the portal has stopped
+            self._portal.start_task_soon(self._finish, look_up)
+
+    def _finish(self, look_up: _LookUp) -> None:
+        self._free.release()
+        look_up.done.set()
+
+
+class _Lines:
+    """Connections that wait for another request to the same route, oldest first."""
+
+    def __init__(self, policy: Policy, limits: Limits, ssl_context: ssl.SSLContext) -> None:
+        self._make = (policy, limits, ssl_context)
+        self._limit = limits.idle_lines
+        self._idle: list[_Line] = []
+
+    def new(self, route: _Route) -> _Line:
+        """Return a line that will connect when it is first used."""
+        return _Line(route, *self._make)
+
+    async def take(self, route: _Route) -> _Line | None:
+        """Return the line to this route that was used last, if one is still good."""
+        while found := [line for line in self._idle if line.route == route]:
+            self._idle.remove(found[-1])
+            if found[-1].is_reusable:
+                return found[-1]
+            await found[-1].aclose()
+        return None
+
+    async def give_back(self, line: _Line) -> None:
+        """Keep the line if it is good for another request, else close it."""
+        if not line.is_reusable:
+            await line.aclose()
+            return
+        self._idle.append(line)
+        while len(self._idle) > self._limit:
+            await self._idle.pop(0).aclose()
+
+    async def aclose(self) -> None:
+        """Close all and keep none from now on."""
+        self._limit = 0
+        while self._idle:
+            await self._idle.pop().aclose()
+
+
+class _Line:
+    """One connection to one route."""
+
+    def __init__(
+        self, route: _Route, policy: Policy, limits: Limits, ssl_context: ssl.SSLContext
+    ) -> None:
+        self.route = route
+        self._limits = limits
+        self._backend = PinnedBackend(route.address, policy)
+        self._http = httpcore.AsyncHTTPConnection(
+            origin=httpcore.Origin(route.scheme.encode(), route.host.encode(), route.port),
+            ssl_context=ssl_context,
+            keepalive_expiry=limits.idle_seconds,
+            network_backend=self._backend,
+        )
+
+    @property
+    def is_reusable(self) -> bool:
+        """True if another request may be sent; httpcore calls a failed connection idle too."""
+        http = self._http
+        return http.is_idle() and not http.is_closed() and not http.has_expired()
+
+    async def get(self, target: Target) -> _Answer:
+        """Return the answer to GET; raises Refusal."""
+        response = None
+        try:
+            self._backend.meter.expect_head()
+            response = await self._http.handle_async_request(_request(target, self._limits))
+            self._backend.meter.expect_body()
+            return await _read(response, target.host, self._limits.body_bytes)
+        except _TROUBLE as error:
+            is_connected = self._backend.stream is not None
+            raise _refusal(error, target.host, is_connected, response is not None) from error
+        finally:
+            if response is not None:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection, also one that was cut off while TLS was being set up."""
+        await self._http.aclose()
+        if self._backend.stream is not None:
+            await self._backend.stream.aclose()
+
+
+class _MeteredStream(httpcore.AsyncNetworkStream):
+    """A stream that reads by its meter."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, meter: Meter) -> None:
+        self._stream = stream
+        self._meter = meter
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+    ) -> bytes:
+        data = await self._stream.read(self._meter.most(max_bytes), timeout)
+        self._meter.count(len(data))
+        return data
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+    ) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        return _MeteredStream(stream, self._meter)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _request(target: Target, limits: Limits) -> httpcore.Request:
+    _, _, place, path = target.url.split("/", 3)
+    return httpcore.Request(
+        "GET",
+        httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=f"/{path}"),
+        headers={
+            "Host": place,
+            "User-Agent": _USER_AGENT,
+            "Accept": "image/*, */*;q=0.5",
+            "Accept-Encoding": "identity",
+        },
+        extensions={
+            "timeout": {
+                "connect": limits.connect_seconds,
+                "read": limits.read_seconds,
+                "write": limits.read_seconds,
+            }
+        },
+    )
+
+
+async def _read(response: httpcore.Response, host: str, limit: int) -> _Answer:
+    """Return what the response holds, as sent; raises Refusal unless it is 200 or a redirect."""
+    if response.status in _REDIRECTS:
+        return _Answer(None, _header(response, "location"))
+    _check_head(response, host, limit)
+    chunks, size = [], 0
+    async for chunk in response.aiter_stream():
+        size += len(chunk)
+        chunks.append(chunk)
+        if size > limit:
+            raise _too_large(host, limit)
+        if len(chunks) > _CHUNKS and size < len(chunks) * _CHUNK_BYTES:
+            raise Refusal(
+                ScanErrorCode.FETCH_HTTP_ERROR,
+                f"{host} sends its body in chunks of less than {_CHUNK_BYTES} bytes.",
+            )
+    if not size:
+        raise Refusal(ScanErrorCode.NOT_AN_IMAGE, f"{host} sent an empty body.")
+    return _Answer(b"".join(chunks))
+
+
+def _check_head(response: httpcore.Response, host: str, limit: int) -> None:
+    if response.status != 200:
+        code = _STATUS.get(response.status, ScanErrorCode.FETCH_HTTP_ERROR)
+        raise Refusal(code, f"{host} answered with status {response.status}.")
+    encodings = [encoding.lower() for encoding in _header(response, "content-encoding")]
+    if any(encoding not in ("", "identity") for encoding in encodings):
+        raise Refusal(
+            ScanErrorCode.FETCH_HTTP_ERROR,
+            f"{host} sent a compressed body although none was asked for (Content-Encoding).",
+        )
+    if any(int(length) > limit for length in _header(response, "content-length")):
+        raise _too_large(host, limit)
+
+
+def _too_large(host: str, limit: int) -> Refusal:
+    return Refusal(
+        ScanErrorCode.FETCH_TOO_LARGE, f"{host} sends more than {limit} bytes, which is the limit."
+    )
+
+
+def _header(response: httpcore.Response, name: str) -> list[str]:
+    """Return all values of a header; UTF-8 where it is, though RFC 9110 knows only Latin-1."""
+    values = [value for key, value in response.headers if key.lower() == name.encode()]
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError:
+        return [value.decode("latin-1") for value in values]
+
+
+def _next(target: Target, locations: Sequence[str], policy: Policy) -> Target:
+    """Return where a redirect leads, or raise Refusal where it may not."""
+    if len(locations) != 1:
+        raise Refusal(
+            ScanErrorCode.FETCH_REDIRECTS,
+            f"{target.host} redirects with {len(locations)} Location headers.",
+        )
+    try:
+        following = follow(target, locations[0], policy)
+    except UrlRefused as refused:
+        detail = f"{target.host} redirects to where nothing is fetched. {refused.detail}"
+        is_blocked = refused.code == ProblemCode.ADDRESS_BLOCKED
+        code = ScanErrorCode.FETCH_ADDRESS_BLOCKED if is_blocked else ScanErrorCode.FETCH_REDIRECTS
+        raise Refusal(code, detail) from refused
+    if target.scheme == "https" and following.scheme == "http":
+        raise Refusal(ScanErrorCode.FETCH_REDIRECTS, f"{target.host} redirects from https to http.")
+    return following
+
+
+def _refusal(error: Exception, host: str, is_connected: bool, has_answered: bool) -> Refusal:
+    """Say what went wrong on the wire as the scan's error."""
+    if not is_connected:
+        return _NotConnected(f"{host} took no connection: {_why(error)}.")
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return Refusal(ScanErrorCode.FETCH_TLS, f"TLS with {host} failed: {_why(error)}.")
+    if isinstance(error, httpcore.TimeoutException):
+        return Refusal(ScanErrorCode.FETCH_TIMEOUT, f"{host} was silent for too long.")
+    if has_answered:
+        return Refusal(ScanErrorCode.FETCH_HTTP_ERROR, f"{host} broke off: {_why(error)}.")
+    if isinstance(error, httpcore.NetworkError):
+        return _Dropped(ScanErrorCode.FETCH_CONNECT, f"{host} dropped the connection.")
+    return _Dropped(ScanErrorCode.FETCH_HTTP_ERROR, f"{host} sent no answer: {_why(error)}.")
+
+
+def _why(error: Exception) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    text = str(cause).rstrip(".") or type(cause).__name__
+    return text if len(text) <= 120 else f"{text[:120]}..."
