@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-CHILDREN = {"worker": ("-m", "worker"), "api": ("-m", "server"), "valkey": ("valkey-server",)}
-"""Words of each supervised child's command line."""
+CHILDREN = {"worker": " -m worker", "api": " -m server", "valkey": "valkey-server"}
+"""What each supervised child's command line holds, and no other's."""
 
 
 def free_port() -> int:
@@ -145,10 +145,8 @@ class RunningSystem:
 
     def child_pid(self, name: str) -> int | None:
         """Return the process id of a supervised child, or None while it is down."""
-        words = CHILDREN[name]
         for pid in _children_of(self.pid):
-            command = _command_line(pid)
-            if all(any(part.endswith(word) for part in command) for word in words):
+            if CHILDREN[name] in _command_line(pid):
                 return pid
         return None
 
@@ -201,8 +199,8 @@ def _children_of(pid: int) -> list[int]:
     return found
 
 
-def _command_line(pid: int) -> list[str]:
+def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
     except OSError:
-        return []
+        return ""

@@ -1,0 +1,230 @@
+"""(readings, point, declaration, facts) -> what a completed scan says. Pure; does no I/O.
+
+    the file declares AI                         declared_ai
+    slice with too few real images measured      inconclusive    + uncalibrated_slice
+    short side under 224 pixels                  inconclusive    + small_image
+    score >= threshold                           likely_ai
+    score <  clear_below                         no_sign_of_ai
+    between them                                 inconclusive
+
+Of several frames the one with the highest score counts. `no_sign_of_ai` is reached by one branch
+only, and only from a finite score; whatever else happens reads as something weaker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from sdk.codes import ScanErrorCode
+from sdk.wire import (
+    Declaration,
+    OperatingPoint,
+    PointName,
+    Reason,
+    ScanWarning,
+    Slice,
+    Verdict,
+)
+
+from .ports import Point, Reading, Refusal
+
+CALIBRATED_N = 300
+"""Real images of a slice below which no error rate of it is told."""
+SMALL_PIXELS = 224
+"""Short side below which the model sees an enlarged picture, which was not measured."""
+HEAVY_JPEG_QUALITY = 50
+"""Estimated JPEG quality below which the finest traces of a generator are gone."""
+
+_MANY = {
+    Slice.PHOTO: "photos",
+    Slice.ILLUSTRATION: "illustrations",
+    Slice.CGI: "rendered pictures",
+    Slice.SCREENSHOT: "screenshots",
+}
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What decoding told of the image that bears on its verdict."""
+
+    width: int
+    height: int
+    frame_count: int = 1
+    sampled: int = 1
+    jpeg_quality: int | None = None
+    is_client_supplied: bool = False
+    """A client sent the bytes, so they may not be what others see at the image's address."""
+
+
+class Judgement(Struct, frozen=True, kw_only=True):
+    """The fields of an Outcome that judging fills."""
+
+    verdict: Verdict
+    score: float
+    probability: float | None
+    operating_point: OperatingPoint
+    reasons: tuple[Reason, ...]
+    warnings: tuple[str, ...]
+
+
+def judge(
+    readings: Sequence[Reading],
+    *,
+    point: PointName,
+    calibration_id: str,
+    facts: Facts,
+    declaration: Declaration | None,
+) -> Judgement:
+    """Say what is known of an image whose frames gave these readings.
+
+    A `declaration` is one that says AI; of any other making there is none. Raises Refusal
+    (scoring_failed) where a score is no number in [0, 1].
+    """
+    reading = _highest(readings)
+    measured = _measured(reading, point, calibration_id)
+    verdict, reason = _by_score(reading.score, measured, facts)
+    reasons: tuple[Reason, ...] = (reason,)
+    if declaration is not None:
+        verdict, reasons = Verdict.DECLARED_AI, (_declared(declaration), reason)
+    return Judgement(
+        verdict=verdict,
+        score=reading.score,
+        probability=reading.probability if measured.threshold is not None else None,
+        operating_point=measured,
+        reasons=reasons,
+        warnings=tuple(_warnings(measured, facts, declaration)),
+    )
+
+
+def _highest(readings: Sequence[Reading]) -> Reading:
+    for reading in readings:
+        if not 0.0 <= reading.score <= 1.0:  # False for NaN too
+            raise Refusal(
+                ScanErrorCode.SCORING_FAILED,
+                f"The model gave the score {reading.score}, which is not between 0 and 1.",
+            )
+    return max(readings, key=lambda reading: reading.score)
+
+
+def _measured(reading: Reading, name: PointName, calibration_id: str) -> OperatingPoint:
+    """The point as the scan shows it: numbers only where enough real images were measured."""
+    point = reading.points.get(name.value)
+    rate, ci95 = _honest(point) if point else (None, None)
+    return OperatingPoint(
+        name=name,
+        slice=reading.slice,
+        threshold=point.threshold if point and rate is not None else None,
+        clear_below=point.clear_below if point and rate is not None else None,
+        expected_false_alarm_rate=rate,
+        ci95=ci95,
+        n=point.n if point else 0,
+        calibration_id=calibration_id,
+    )
+
+
+def _honest(point: Point) -> tuple[float | None, tuple[float, float] | None]:
+    """The rate and its interval, or nothing; never below 3/n, since n images show no less."""
+    if point.n < CALIBRATED_N or point.threshold is None or point.clear_below is None:
+        return None, None
+    if point.false_alarm_rate is None or point.ci95 is None:
+        return None, None
+    if not 0 <= point.false_alarm_rate <= 1:  # False for NaN too
+        return None, None
+    rate = max(point.false_alarm_rate, 3 / point.n)
+    low, high = point.ci95
+    return rate, (low, max(high, rate))
+
+
+def _by_score(score: float, point: OperatingPoint, facts: Facts) -> tuple[Verdict, Reason]:
+    if point.threshold is None or point.clear_below is None:
+        return Verdict.INCONCLUSIVE, _uncalibrated(point)
+    if min(facts.width, facts.height) < SMALL_PIXELS:
+        return Verdict.INCONCLUSIVE, _small(facts)
+    if score >= point.threshold:
+        return Verdict.LIKELY_AI, _above(point)
+    if score < point.clear_below:
+        return Verdict.NO_SIGN_OF_AI, _below(point.clear_below)
+    return Verdict.INCONCLUSIVE, _between(point.clear_below, point.threshold)
+
+
+def _warnings(
+    point: OperatingPoint, facts: Facts, declaration: Declaration | None
+) -> list[ScanWarning]:
+    holds = {
+        ScanWarning.SMALL_IMAGE: min(facts.width, facts.height) < SMALL_PIXELS,
+        ScanWarning.HEAVY_RECOMPRESSION: facts.jpeg_quality is not None
+        and facts.jpeg_quality < HEAVY_JPEG_QUALITY,
+        ScanWarning.SCREENSHOT_LIKE: point.slice == Slice.SCREENSHOT,
+        ScanWarning.ILLUSTRATION: point.slice == Slice.ILLUSTRATION,
+        ScanWarning.UNCALIBRATED_SLICE: point.threshold is None,
+        ScanWarning.DECLARATION_UNSIGNED: declaration is not None
+        and declaration.trust == "unsigned",
+        ScanWarning.ANIMATION_SAMPLED: facts.sampled < facts.frame_count,
+        ScanWarning.CLIENT_SUPPLIED_BYTES: facts.is_client_supplied,
+    }
+    return [warning for warning, is_so in holds.items() if is_so]
+
+
+def _declared(declaration: Declaration) -> Reason:
+    said = (declaration.source_type or "").rpartition("/")[2]
+    where = f"{declaration.kind}: {said}" if said else declaration.kind
+    trust = (
+        "The note is not signed, so anybody can have written or removed it."
+        if declaration.trust == "unsigned"
+        else f"The note's signature is {declaration.trust}."
+    )
+    return Reason("declared_ai", f"The file says that AI made or changed it ({where}). {trust}")
+
+
+def _uncalibrated(point: OperatingPoint) -> Reason:
+    return Reason(
+        "uncalibrated_slice",
+        f"Too few real {_many(point.slice)} were measured to say how often such a score is wrong "
+        f"(n={point.n}, {CALIBRATED_N} are needed).",
+    )
+
+
+def _small(facts: Facts) -> Reason:
+    return Reason(
+        "small_image",
+        f"The image is {facts.width} x {facts.height} pixels; error rates are known from "
+        f"{SMALL_PIXELS} pixels on the short side.",
+    )
+
+
+def _above(point: OperatingPoint) -> Reason:
+    return Reason(
+        "model_above_threshold",
+        f"Scores this high were given to {_in_words(point.expected_false_alarm_rate)} real "
+        f"{_many(point.slice)} measured (n={point.n}).",
+    )
+
+
+def _between(clear_below: float, threshold: float) -> Reason:
+    return Reason(
+        "model_between_thresholds",
+        f"The score lies between {clear_below:.2f} and {threshold:.2f}, where real and AI images "
+        "are too often confused.",
+    )
+
+
+def _below(clear_below: float) -> Reason:
+    return Reason(
+        "model_below_threshold",
+        f"The score is below {clear_below:.2f}: the model saw no sign of AI. That does not show "
+        "that the image is real.",
+    )
+
+
+def _many(name: str) -> str:
+    return _MANY.get(Slice(name), name) if name in list(Slice) else "images of this kind"
+
+
+def _in_words(rate: float | None) -> str:
+    if rate is None:  # Not reached: a threshold is only known together with its rate.
+        return "an unknown share of the"
+    if rate >= 0.01:
+        return f"about {round(rate * 100)} in 100"
+    return f"about 1 in {math.floor(1 / rate):,}"
