@@ -1,18 +1,19 @@
 """What the server needs of the world, as protocols; each has a fake in tests/fakes.py.
 
-    Records  the truth, in SQL            (async)
-    Board    the server's half of Redis   (async)
-    Queue    ring() a ticket in RQ
-    Spool    uploads on disk
-    Clock    time
+Records  the truth, in SQL            (async)
+Board    the server's half of Redis   (async)
+Queue    ring() a ticket in RQ
+Spool    uploads on disk
+Uses     which uploads a scan still needs; the records know
+Clock    time
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from sdk.wire import Scan, Upload
 from worker.contract import Entry, Outcome, WorkerBeat
@@ -29,10 +30,12 @@ class Unavailable(Exception):
 
 
 class Opened(Struct, frozen=True, kw_only=True):
-    """A scan to be recorded, with the entry that a worker will need."""
+    """A scan to be recorded, with the entry that a worker will need and what the caller added."""
 
     scan: Scan
     entry: Entry
+    context: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class Collected(Struct, frozen=True, kw_only=True):
@@ -109,12 +112,19 @@ class Queue(Protocol):
 class Spool(Protocol):
     """Uploads on disk, below the state folder."""
 
-    async def store(self, data: bytes) -> Upload:
-        """Keep the bytes for 15 minutes; raises Unavailable on a full disk."""
+    async def store(self, chunks: AsyncIterable[bytes]) -> Upload:
+        """Keep the bytes for 15 minutes; raises Unavailable on a full disk.
+
+        An exception out of `chunks` leaves nothing behind and passes through.
+        """
         ...
 
     async def find(self, upload_id: str) -> Upload | None:
         """Return the upload if it is still kept."""
+        ...
+
+    async def kept(self) -> list[str]:
+        """Return the ids of all that is kept, leftovers of a crash included."""
         ...
 
     async def forget(self, upload_ids: Sequence[str]) -> None:
@@ -122,8 +132,21 @@ class Spool(Protocol):
         ...
 
 
+class Uses(Protocol):
+    """Which uploads a scan has named. Raises Unavailable."""
+
+    async def uses(self, upload_ids: Sequence[str], since: float) -> dict[str, bool]:
+        """Of these uploads, return those that a scan has named: True where it is still needed.
+
+        A scan needs its upload until it is final, and if it became final after `since` (Unix
+        time), because whoever sent it may send it again.
+        """
+        ...
+
+
 class Clock(Protocol):
-    """Time. `now` is Unix time in seconds."""
+    """Time. `now` is Unix time, `monotonic` a steady count, both in seconds."""
 
     def now(self) -> float: ...  # noqa: D102
+    def monotonic(self) -> float: ...  # noqa: D102
     async def sleep(self, seconds: float) -> None: ...  # noqa: D102

@@ -38,6 +38,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
             yield f"PINCLIP_PORT is {self.port}: set it to a port from 1 to 65535."
         if self.queue_limit < 1:
             yield f"PINCLIP_QUEUE_LIMIT is {self.queue_limit}: set it to 1 or more."
+        if self.database_url and not self.database_url.startswith("postgresql://"):
+            yield "DATABASE_URL does not begin with postgresql://: correct it, or unset it."
         yield from faults_of_allowed(self.fetch_allow_networks, self.fetch_allow_ports)
         yield from self._check_host()
 

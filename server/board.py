@@ -1,0 +1,219 @@
+"""REDIS DOOR: the server's half of what worker/contract.py draws. Knows nothing of SQL or HTTP.
+
+    post         XADD scans                     one round trip for all who post at once
+    missing      XRANGE scans, then results     only while something is overdue
+    collect      XAUTOCLAIM, XREADGROUP results what a dead collector held, then what is new
+    acknowledge  XACK + XDEL in one MULTI
+
+Every call ends within the timeout of the settings (`collect` within that and its wait), and
+whatever goes wrong is Unavailable("redis"). A wiped Redis has no groups: they are made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import anyio
+import msgspec
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from worker.contract import (
+    COLLECTORS,
+    FIELD,
+    RESULTS,
+    SCANS,
+    Entry,
+    Outcome,
+    RedisSettings,
+    WorkerBeat,
+    decode_beat,
+    decode_outcome,
+    encode,
+    phase_key,
+    worker_key,
+)
+
+from .ports import Collected, Unavailable
+from .together import Together
+
+CONNECTIONS = 32
+"""Most connections to Redis from one process."""
+CONSUMER = "collector"
+"""One name for all collectors: whoever is alive takes what another left behind."""
+ABANDONED_MS = 30_000
+"""How long an outcome may be held before another collector takes it."""
+PAGE = 500
+"""Stream entries, or keys, in one answer."""
+
+_GONE = ("NOGROUP", "UNBLOCKED")
+
+
+class _Named(msgspec.Struct):
+    """Of an Entry or an Outcome only its scan."""
+
+    scan_id: str
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+class RedisBoard:
+    """Board over Redis Streams, as ports.py describes it."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._timeout = settings.redis_timeout_seconds
+        self._pool = BlockingConnectionPool.from_url(
+            settings.address,
+            max_connections=CONNECTIONS,
+            timeout=self._timeout,
+            socket_connect_timeout=self._timeout,
+            retry=Retry(NoBackoff(), 1),  # one, for a connection that a restart has closed
+        )
+        self._redis = Redis(connection_pool=self._pool)
+        self._posts: Together[Sequence[Entry]] = Together(self._post)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+        await self._pool.aclose()
+
+    async def post(self, entries: Sequence[Entry]) -> None:
+        """Put entries where workers claim them."""
+        await self._posts.do(entries)
+
+    async def missing(self, scan_ids: Sequence[str]) -> set[str]:
+        """Return those ids that neither wait, nor are held, nor have an outcome to collect."""
+        missing = set(scan_ids)
+        # In this order: an outcome is published and its entry removed in one step, so a scan that
+        # leaves the first stream while we read is found in the second.
+        for stream in (SCANS, RESULTS):
+            async for data in self._all(stream):
+                missing.discard(_scan_id(data))
+        return missing
+
+    async def collect(self, limit: int, wait_seconds: float) -> list[Collected]:
+        """Return outcomes to record, those that a dead collector left behind included."""
+        with self._told(wait_seconds):
+            answers = await self._take(limit, wait_seconds)
+            errors = [answer for answer in answers if isinstance(answer, RedisError)]
+            if any(str(error).startswith(_GONE) for error in errors):
+                await self._make_group()
+                return []
+            for error in errors:
+                raise error
+        left_behind = answers[0][1]
+        new = answers[1][0][1] if answers[1] else []
+        return [_collected(token, fields) for token, fields in (*left_behind, *new)]
+
+    async def acknowledge(self, tokens: Sequence[str]) -> None:
+        """Forget outcomes that are recorded."""
+        if not tokens:
+            return
+        with self._told():
+            async with self._pipeline(is_transaction=True) as pipe:
+                pipe.xack(RESULTS, COLLECTORS, *tokens)
+                pipe.xdel(RESULTS, *tokens)
+                await pipe.execute()
+
+    async def phase(self, scan_id: str) -> str | None:
+        """Return `fetching` or `scoring` if a worker said so lately."""
+        with self._told():
+            value: Any = await self._redis.get(phase_key(scan_id))
+        return None if value is None else value.decode()
+
+    async def state(self) -> tuple[int, list[WorkerBeat]]:
+        """Return how many scans wait or are held, and the workers that are alive."""
+        with self._told():
+            depth = await self._redis.xlen(SCANS)
+            keys = [key async for key in self._redis.scan_iter(worker_key("*"), count=PAGE)]
+            values: Any = await self._redis.mget(keys) if keys else []
+        return depth, list(_beats(values))
+
+    async def _post(self, posts: Sequence[Sequence[Entry]]) -> None:
+        with self._told():
+            async with self._pipeline(is_transaction=False) as pipe:
+                for entry in chain.from_iterable(posts):
+                    pipe.xadd(SCANS, {FIELD: encode(entry)})
+                await pipe.execute()
+
+    async def _take(self, limit: int, wait_seconds: float) -> list[Any]:
+        async with self._pipeline(is_transaction=False) as pipe:
+            pipe.xautoclaim(RESULTS, COLLECTORS, CONSUMER, min_idle_time=ABANDONED_MS, count=limit)
+            pipe.xreadgroup(
+                COLLECTORS,
+                CONSUMER,
+                {RESULTS: ">"},
+                count=limit,
+                block=int(wait_seconds * 1000) or None,
+            )
+            answers: list[Any] = await pipe.execute(raise_on_error=False)
+        return answers
+
+    async def _make_group(self) -> None:
+        try:
+            await self._redis.xgroup_create(RESULTS, COLLECTORS, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def _all(self, stream: str) -> AsyncIterator[bytes]:
+        """Yield the struct of each entry of a stream, page by page."""
+        after = "-"
+        while True:
+            with self._told():
+                page: Any = await self._redis.xrange(stream, min=after, count=PAGE)
+            for _, fields in page:
+                yield fields.get(FIELD.encode(), b"")
+            if len(page) < PAGE:
+                return
+            after = f"({page[-1][0].decode()}"
+
+    def _pipeline(self, *, is_transaction: bool) -> Any:
+        # Any, because commands are typed as awaitables, and in a pipeline they are not.
+        return self._redis.pipeline(transaction=is_transaction)
+
+    @contextmanager
+    def _told(self, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Turn whatever Redis raises, and silence past the timeout, into Unavailable."""
+        seconds = self._timeout + wait_seconds
+        try:
+            with anyio.fail_after(seconds):
+                yield
+        except TimeoutError as error:
+            raise Unavailable("redis", f"no answer within {seconds:g} s") from error
+        except (RedisError, OSError) as error:
+            raise Unavailable("redis", str(error) or type(error).__name__) from error
+
+
+def _collected(token: bytes, fields: dict[bytes, bytes]) -> Collected:
+    """Read one entry of the results; what is no outcome is None, and still to be acknowledged."""
+    outcome: Outcome | None
+    try:
+        outcome = decode_outcome(fields.get(FIELD.encode(), b""))
+    except msgspec.DecodeError:
+        outcome = None
+    if outcome is not None and not outcome.status.is_final:
+        outcome = None
+    return Collected(token=token.decode(), outcome=outcome)
+
+
+def _scan_id(data: bytes) -> str:
+    try:
+        return _named.decode(data).scan_id
+    except msgspec.DecodeError:
+        return ""
+
+
+def _beats(values: Sequence[bytes | None]) -> Iterator[WorkerBeat]:
+    for value in values:
+        if value is not None:
+            try:
+                yield decode_beat(value)
+            except msgspec.DecodeError:
+                continue

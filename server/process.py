@@ -1,0 +1,128 @@
+"""The API as one process, over uvicorn.
+
+listen -> store prepared? -> serve
+TERM, Ctrl-C   new requests hear 503 -> waits are cut short -> answered -> closed, within 10 s
+a second one   closed at once
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import sys
+from types import FrameType
+
+import anyio
+import structlog
+import uvicorn
+
+from worker import log
+
+from .app import create_app
+from .clock import SystemClock
+from .edge import Edge
+from .refused import StartRefused
+from .settings import ServerSettings
+
+DRAIN_SECONDS = 6.0
+"""Longest wait for answers under way after TERM."""
+CLOSE_SECONDS = 3
+"""Longest wait for connections to close after that."""
+SETTINGS_STATUS = 3
+AWAY_STATUS = 5
+"""Exit status where the settings or the store cannot be used as they are, and where a later start
+may do better."""
+BACKLOG = 2048
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: ServerSettings) -> int:
+    """Serve the API until told to stop; return the exit status."""
+    try:
+        with listen(settings) as listener:
+            log.setup(settings.log_level, "api")
+            logging.getLogger("alembic").setLevel(logging.WARNING)  # it says the same each time
+            return serve_on(listener, settings)
+    except StartRefused as refused:
+        sys.stderr.write(f"pinclip serve: {refused}\n")
+        return SETTINGS_STATUS if refused.is_lasting else AWAY_STATUS
+
+
+def serve_on(listener: socket.socket, settings: ServerSettings) -> int:
+    """Serve on a socket until told to stop; return the exit status. Raises StartRefused."""
+    edge = create_app(settings)
+    anyio.run(edge.prepare)
+    host, port, *_ = listener.getsockname()
+    _log.info("listening", host=host, port=port)
+    Server(edge, settings).run(sockets=[listener])
+    return 0
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Return a socket that listens where the settings say; raises StartRefused."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Not socket.create_server: its sockets name no protocol, and asyncio turns Nagle's algorithm
+    # off only for those that say TCP. With it on, each answer waits 40 ms for an acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartRefused(_not_free(settings, error)) from error
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but a stop signal first lets callers hear of it."""
+
+    def __init__(self, edge: Edge, settings: ServerSettings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                edge,
+                host=settings.host,
+                port=settings.port,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=CLOSE_SECONDS,
+            )
+        )
+        self._edge = edge
+        self._clock = SystemClock()
+        self._is_asked = False
+        self._ends_at = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note the signal; the loop acts on it, since nothing may be awaited or locked here."""
+        del sig, frame
+        if self._is_asked:
+            self.should_exit = self.force_exit = True
+        self._is_asked = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Drain once asked to stop, and end when nothing is in flight; called each 0.1 s."""
+        if self._is_asked and not self._edge.stopping.is_set:
+            self._edge.stopping.set()
+            self._ends_at = self._clock.monotonic() + DRAIN_SECONDS
+            _log.info("stopping", in_flight=self._edge.in_flight)
+        elif self._is_asked:
+            is_late = self._clock.monotonic() > self._ends_at
+            self.should_exit = self.should_exit or is_late or not self._edge.in_flight
+        return await super().on_tick(counter)
+
+
+def _not_free(settings: ServerSettings, error: OSError) -> str:
+    taken = "stop what does, or " if error.errno == errno.EADDRINUSE else ""
+    reason = os.strerror(error.errno or 0)
+    return (
+        f"Nothing can listen on {settings.host}:{settings.port} ({reason}): "
+        f"{taken}set PINCLIP_PORT to another port."
+    )

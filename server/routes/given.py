@@ -1,0 +1,15 @@
+"""What litestar gives a handler: the request, and the Desk that app.py put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from server.rules.desk import Desk
+
+AnyRequest = Request[Any, Any, Any]
+# Not validated: litestar would look into it field by field, at each request.
+GivenDesk = NamedDependency[SkipValidation[Desk]]

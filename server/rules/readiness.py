@@ -1,0 +1,161 @@
+"""Whether one more scan can be taken, and what /readyz says. Asks the ports, changes nothing.
+
+board.state --at most once a second--> Redis down?     store_unavailable
+                                       no worker?      model_unavailable
+                                       queue too long? queue_full, with when to come back
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+
+from sdk.codes import ProblemCode
+from sdk.wire import Health
+from server.ports import Board, Clock, Records, Unavailable
+from server.refused import Refused
+from worker.contract import WORKER_EXPIRES_SECONDS, WorkerBeat
+
+FRESH_SECONDS = 1.0
+"""How long one look at Redis serves all requests."""
+PROBE_SECONDS = 0.9
+"""Longest wait for one part when /readyz asks."""
+PACE_SECONDS = 60.0
+"""Span over which the pace of the work is measured."""
+LONGEST_RETRY_SECONDS = 120
+"""Longest wait that is asked of anybody; clients honour no more."""
+RETRY_SECONDS = 5
+"""Wait asked for while a part is down."""
+
+
+class Pace:
+    """How many scans become final a second, as seen by this process over the last minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def add(self, count: int) -> None:
+        """Note that so many scans have just become final."""
+        self._seen.append((self._clock.monotonic(), count))
+        self._forget_old()
+
+    def seconds_for(self, depth: int) -> int:
+        """Return how long `depth` scans will take at this pace, in whole seconds, within limits."""
+        self._forget_old()
+        done = sum(count for _, count in self._seen)
+        if not done:
+            return LONGEST_RETRY_SECONDS
+        span = max(1.0, self._clock.monotonic() - self._seen[0][0])
+        return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(depth * span / done)))
+
+    def _forget_old(self) -> None:
+        while self._seen and self._clock.monotonic() - self._seen[0][0] > PACE_SECONDS:
+            self._seen.popleft()
+
+
+class Readiness:
+    """The state of the parts, looked at no more often than it changes."""
+
+    def __init__(
+        self, *, records: Records, board: Board, clock: Clock, pace: Pace, queue_limit: int
+    ) -> None:
+        self._records = records
+        self._board = board
+        self._clock = clock
+        self._pace = pace
+        self._queue_limit = queue_limit
+        self._one_looks = anyio.Lock()
+        self._looked_at = -math.inf
+        self._depth = 0
+        self._workers: Sequence[WorkerBeat] = ()
+        self._fault: Unavailable | None = None
+
+    async def admit(self) -> None:
+        """Return if one more scan can be taken, and count it; raises Unavailable or Refused."""
+        await self._look()
+        if self._fault:
+            raise Unavailable(self._fault.part, self._fault.detail, self._fault.retry_after)
+        if not self._workers:
+            raise _no_worker()
+        if self._depth >= self._queue_limit:
+            raise Refused(
+                ProblemCode.QUEUE_FULL,
+                f"{self._depth} scans are waiting, and {self._queue_limit} may.",
+                retry_after=self._pace.seconds_for(self._depth),
+            )
+        self._depth += 1
+
+    async def report(self) -> Health:
+        """Return each part and what is wrong with it; `status` is ok if nothing is."""
+        checks: dict[str, Any] = {}
+        async with anyio.create_task_group() as group:
+            group.start_soon(_probe, checks, "store", self._store)
+            group.start_soon(_probe, checks, "redis", self._redis)
+        checks["worker"] = checks["redis"].pop("worker", _down("unknown while Redis is down"))
+        is_ok = all(check["ok"] for check in checks.values())
+        return Health(status="ok" if is_ok else "unavailable", checks=checks)
+
+    async def _look(self) -> None:
+        async with self._one_looks:
+            if self._clock.monotonic() - self._looked_at < FRESH_SECONDS:
+                return
+            try:
+                self._depth, self._workers = await self._board.state()
+                self._fault = None
+            except Unavailable as fault:
+                self._fault = fault
+            self._looked_at = self._clock.monotonic()
+
+    async def _store(self) -> dict[str, Any]:
+        await self._records.ping()
+        return {}
+
+    async def _redis(self) -> dict[str, Any]:
+        depth, workers = await self._board.state()
+        return {"waiting": depth, "worker": _worker_check(workers)}
+
+
+async def _probe(
+    checks: dict[str, Any], part: str, ask: Callable[[], Awaitable[dict[str, Any]]]
+) -> None:
+    try:
+        with anyio.fail_after(PROBE_SECONDS):
+            checks[part] = {"ok": True, **await ask()}
+    except Unavailable as fault:
+        checks[part] = _down(fault.detail)
+    except TimeoutError:
+        checks[part] = _down(f"no answer within {PROBE_SECONDS:g} s")
+
+
+def _worker_check(workers: Sequence[WorkerBeat]) -> dict[str, Any]:
+    if not workers:
+        return _down(_no_worker().detail)
+    return {"ok": True, "workers": [_shown(beat) for beat in workers]}
+
+
+def _shown(beat: WorkerBeat) -> dict[str, str]:
+    return {
+        "name": beat.name,
+        "model": beat.model.id,
+        "engine": beat.engine,
+        "precision": beat.precision,
+        "device": beat.device,
+    }
+
+
+def _no_worker() -> Unavailable:
+    return Unavailable(
+        "worker",
+        f"no worker has said in the last {WORKER_EXPIRES_SECONDS} s that it can score; it may "
+        "still be loading its model",
+        RETRY_SECONDS,
+    )
+
+
+def _down(detail: str) -> dict[str, Any]:
+    return {"ok": False, "detail": detail}

@@ -1,0 +1,234 @@
+"""What Records and Uses promise: on the fake, on SQLite, and on PostgreSQL where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sdk.environment import Secret
+from sdk.wire import Status, Verdict
+from server import ids
+from server.app import Store
+from server.records import SqlRecords
+from server.settings import ServerSettings
+from tests.fakes import ManualClock, MemoryRecords
+from tests.server import postgres
+from tests.server.scenes import completed, failed, opened
+from worker.contract import RedisSettings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_address() -> Iterator[str]:
+    programs = postgres.programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (apt install postgresql)")
+    with postgres.running(programs) as address:
+        yield address
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["fake", "sqlite", "postgres"])
+async def records(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[Store]:
+    if request.param == "fake":
+        yield MemoryRecords(clock)
+        return
+    is_postgres = request.param == "postgres"
+    address = request.getfixturevalue("postgres_address") if is_postgres else ""
+    sql = SqlRecords(
+        ServerSettings(redis=RedisSettings(state_dir=tmp_path), database_url=Secret(address)),
+        clock,
+    )
+    await sql.prepare()
+    yield sql
+    await sql.aclose()
+
+
+async def test_records_give_back_a_scan_that_was_opened(records: Store, clock: ManualClock) -> None:
+    scan = opened(clock.now())
+
+    await records.open(scan)
+
+    assert await records.get(scan.scan.id) == scan.scan
+
+
+async def test_records_know_nothing_of_a_scan_that_was_not_opened(records: Store) -> None:
+    assert await records.get(ids.scan_id(0)) is None
+
+
+async def test_records_show_what_the_worker_learnt_over_what_was_asked(
+    records: Store, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+    clock.advance(2)
+
+    await records.close([completed(scan.scan.id)])
+
+    got = await records.get(scan.scan.id)
+    assert got is not None
+    assert (got.status, got.verdict, got.score) == (Status.COMPLETED, Verdict.LIKELY_AI, 0.9)
+    assert got.input.url == scan.scan.input.url
+    assert got.input.width == 640
+    assert got.completed_at == ids.rfc3339(clock.now())
+    assert got.sequence == scan.scan.sequence + 1
+
+
+async def test_records_keep_the_first_outcome(records: Store, clock: ManualClock) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+
+    first = await records.close([completed(scan.scan.id)])
+    second = await records.close([failed(scan.scan.id)])
+
+    assert (first, second) == ([scan.scan.id], [])
+    got = await records.get(scan.scan.id)
+    assert got is not None
+    assert got.status is Status.COMPLETED
+
+
+async def test_records_keep_the_first_outcome_of_one_batch(
+    records: Store, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+
+    recorded = await records.close([failed(scan.scan.id), completed(scan.scan.id)])
+
+    assert recorded == [scan.scan.id]
+    got = await records.get(scan.scan.id)
+    assert got is not None
+    assert got.status is Status.FAILED
+    assert got.verdict is None
+
+
+async def test_records_ignore_an_outcome_of_a_scan_they_do_not_know(records: Store) -> None:
+    assert await records.close([completed(ids.scan_id(0))]) == []
+
+
+async def test_records_close_many_in_one_batch(records: Store, clock: ManualClock) -> None:
+    scans = [opened(clock.now()) for _ in range(5)]
+    for scan in scans:
+        await records.open(scan)
+
+    recorded = await records.close([completed(scan.scan.id) for scan in scans[:4]])
+
+    assert set(recorded) == {scan.scan.id for scan in scans[:4]}
+    stale = await records.stale(clock.now() + 1)
+    assert [scan.entry in stale for scan in scans] == [False, False, False, False, True]
+
+
+async def test_watch_returns_as_soon_as_the_scan_is_final(
+    records: Store, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+    seen: list[Status] = []
+
+    async def watch() -> None:
+        got = await records.watch(scan.scan.id, 60)
+        assert got is not None
+        seen.append(got.status)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            await records.close([completed(scan.scan.id)])
+
+    assert seen == [Status.COMPLETED]
+
+
+async def test_watch_returns_the_scan_as_it_is_when_time_is_up(
+    records: Store, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+
+    assert await records.watch(scan.scan.id, 0.01) == scan.scan
+
+
+async def test_watch_returns_at_once_for_a_final_scan_and_for_none(
+    records: Store, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+    await records.close([completed(scan.scan.id)])
+
+    with anyio.fail_after(30):
+        final = await records.watch(scan.scan.id, 60)
+        nothing = await records.watch(ids.scan_id(0), 60)
+
+    assert final is not None
+    assert final.status is Status.COMPLETED
+    assert nothing is None
+
+
+async def test_stale_leaves_out_the_young_and_the_final(records: Store, clock: ManualClock) -> None:
+    old, done = opened(clock.now()), opened(clock.now())
+    await records.open(old)
+    await records.open(done)
+    await records.close([completed(done.scan.id)])
+    clock.advance(10)
+    young = opened(clock.now())
+    await records.open(young)
+
+    stale = await records.stale(clock.now() - 5)
+
+    assert old.entry in stale
+    assert done.entry not in stale
+    assert young.entry not in stale
+
+
+async def test_uses_tell_needed_from_done_from_unnamed(records: Store, clock: ManualClock) -> None:
+    waiting, done, unnamed = (ids.upload_id(clock.now()) for _ in range(3))
+    await records.open(opened(clock.now(), upload_id=waiting))
+    ended = opened(clock.now(), upload_id=done)
+    await records.open(ended)
+    await records.close([completed(ended.scan.id)])
+
+    uses = await records.uses([waiting, done, unnamed], since=clock.now() + 1)
+
+    assert uses == {waiting: True, done: False}
+
+
+async def test_uses_hold_an_upload_for_a_while_after_its_scan(
+    records: Store, clock: ManualClock
+) -> None:
+    upload_id = ids.upload_id(clock.now())
+    scan = opened(clock.now(), upload_id=upload_id)
+    await records.open(scan)
+    await records.close([completed(scan.scan.id)])
+
+    assert await records.uses([upload_id], since=clock.now() - 1) == {upload_id: True}
+
+
+async def test_uses_hold_an_upload_as_long_as_one_of_its_scans_waits(
+    records: Store, clock: ManualClock
+) -> None:
+    upload_id = ids.upload_id(clock.now())
+    first, second = (opened(clock.now(), upload_id=upload_id) for _ in range(2))
+    await records.open(first)
+    await records.open(second)
+    await records.close([completed(first.scan.id)])
+
+    assert await records.uses([upload_id], since=clock.now() + 1) == {upload_id: True}
+
+
+async def test_ping_returns_when_the_store_answers(records: Store) -> None:
+    await records.ping()

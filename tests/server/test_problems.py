@@ -1,0 +1,203 @@
+"""Every code a request can be refused with is provoked over HTTP, and says what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from sdk.codes import PROBLEMS, ProblemCode
+from server import ids
+from server.ports import Unavailable
+from tests.server.conftest import Api
+from tests.server.scenes import URL, opened
+from worker.contract import UPLOAD_LIMIT_BYTES
+
+pytestmark = pytest.mark.anyio
+
+Provoke = Callable[[Api], Awaitable[httpx.Response]]
+PROVOKED: dict[ProblemCode, Provoke] = {}
+
+
+def provokes(code: ProblemCode) -> Callable[[Provoke], Provoke]:
+    def keep(provoke: Provoke) -> Provoke:
+        PROVOKED[code] = provoke
+        return provoke
+
+    return keep
+
+
+@provokes(ProblemCode.MALFORMED_JSON)
+async def _(api: Api) -> httpx.Response:
+    headers = {"content-type": "application/json"}
+    return await api.client.post("/v1/scans", content=b'{"url": ', headers=headers)
+
+
+@provokes(ProblemCode.INVALID_PARAMETER)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", json={})
+
+
+@provokes(ProblemCode.UNKNOWN_FIELD)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", json={"url": URL, "colour": "red"})
+
+
+@provokes(ProblemCode.URL_INVALID)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", json={"url": "http://user:pass@example.com/"})
+
+
+@provokes(ProblemCode.URL_SCHEME_NOT_ALLOWED)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", json={"url": "ftp://example.com/a.jpg"})
+
+
+@provokes(ProblemCode.ADDRESS_BLOCKED)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", json={"url": "http://169.254.169.254/"})
+
+
+@provokes(ProblemCode.OPERATING_POINT_UNKNOWN)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", json={"url": URL, "operating_point": "lenient"})
+
+
+@provokes(ProblemCode.UPLOAD_EMPTY)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/uploads", headers={"content-type": "image/png"})
+
+
+@provokes(ProblemCode.BODY_TOO_LARGE)
+async def _(api: Api) -> httpx.Response:
+    headers = {"content-type": "image/png"}
+    body = bytes(UPLOAD_LIMIT_BYTES + 1)
+    return await api.client.post("/v1/uploads", content=body, headers=headers)
+
+
+@provokes(ProblemCode.MEDIA_TYPE_UNSUPPORTED)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.post("/v1/scans", data={"url": URL})
+
+
+@provokes(ProblemCode.ORIGIN_NOT_ALLOWED)
+async def _(api: Api) -> httpx.Response:
+    headers = {"origin": "https://evil.example"}
+    return await api.client.post("/v1/scans", json={"url": URL}, headers=headers)
+
+
+@provokes(ProblemCode.NOT_FOUND)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.get(f"/v1/scans/{ids.scan_id(0)}")
+
+
+@provokes(ProblemCode.METHOD_NOT_ALLOWED)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.put("/v1/scans", json={"url": URL})
+
+
+@provokes(ProblemCode.NOT_ACCEPTABLE)
+async def _(api: Api) -> httpx.Response:
+    return await api.client.get("/v1/scans/x", headers={"accept": "text/html"})
+
+
+@provokes(ProblemCode.EXPIRED)
+async def _(api: Api) -> httpx.Response:
+    upload = await api.client.post("/v1/uploads", files={"file": ("a.png", b"abc")})
+    api.clock.advance(901)
+    return await api.client.post("/v1/scans", json={"upload_id": upload.json()["id"]})
+
+
+@provokes(ProblemCode.INTERNAL)
+async def _(api: Api) -> httpx.Response:
+    api.records.fault = RuntimeError("a fault of ours")  # type: ignore[assignment]
+    return await api.client.get(f"/v1/scans/{ids.scan_id(0)}")
+
+
+@provokes(ProblemCode.QUEUE_FULL)
+async def _(api: Api) -> httpx.Response:
+    await api.board.post([opened(0).entry for _ in range(3)])
+    return await api.client.post("/v1/scans", json={"url": URL})
+
+
+@provokes(ProblemCode.MODEL_UNAVAILABLE)
+async def _(api: Api) -> httpx.Response:
+    api.board.workers.clear()
+    return await api.client.post("/v1/scans", json={"url": URL})
+
+
+@provokes(ProblemCode.STORE_UNAVAILABLE)
+async def _(api: Api) -> httpx.Response:
+    api.records.fault = Unavailable("store", "the disk is full", retry_after=7)
+    return await api.client.post("/v1/scans", json={"url": URL})
+
+
+@provokes(ProblemCode.SHUTTING_DOWN)
+async def _(api: Api) -> httpx.Response:
+    api.edge.stopping.set()
+    return await api.client.post("/v1/scans", json={"url": URL})
+
+
+@pytest.mark.parametrize("code", PROVOKED)
+async def test_problem_has_its_code_and_says_what_to_do(api: Api, code: ProblemCode) -> None:
+    answer = await PROVOKED[code](api)
+
+    told = answer.json()
+    facts = PROBLEMS[code]
+    assert told["code"] == code
+    assert answer.status_code == told["status"] == facts.status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (told["title"], told["hint"], told["retryable"]) == (
+        facts.title,
+        facts.hint,
+        facts.retryable,
+    )
+    assert told["detail"]
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert ("retry-after" in answer.headers) == (facts.status == 503)
+
+
+def test_every_code_is_provoked() -> None:
+    assert set(PROVOKED) == set(ProblemCode) - {ProblemCode.UNKNOWN}
+
+
+@pytest.mark.parametrize("code", PROVOKED)
+async def test_type_of_a_problem_leads_to_what_it_means(api: Api, code: ProblemCode) -> None:
+    about = await api.client.get(f"/v1/errors/{code}")
+
+    facts = PROBLEMS[code]
+    assert about.json() == {
+        "code": code,
+        "title": facts.title,
+        "status": facts.status,
+        "retryable": facts.retryable,
+        "hint": facts.hint,
+    }
+
+
+async def test_fault_of_ours_is_told_without_its_text(api: Api) -> None:
+    api.records.fault = RuntimeError("secret of the house")  # type: ignore[assignment]
+
+    answer = await api.client.get(f"/v1/scans/{ids.scan_id(0)}")
+
+    assert "secret" not in answer.text
+
+
+async def test_method_not_allowed_says_which_are(api: Api) -> None:
+    answer = await api.client.delete("/v1/scans/x")
+
+    assert "GET" in answer.headers["allow"]
+
+
+async def test_retry_after_is_what_the_part_asked_for(api: Api) -> None:
+    answer = await PROVOKED[ProblemCode.STORE_UNAVAILABLE](api)
+
+    assert answer.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("pointer", ["/url", "/upload_id"])
+async def test_refusal_points_at_the_field(api: Api, pointer: str) -> None:
+    answer = await api.client.post("/v1/scans", json={pointer[1:]: "nonsense"})
+
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]

@@ -1,0 +1,311 @@
+"""SQL as it really is: damaged files, locks, full disks, versions, two processes over one file."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from sdk.environment import Secret
+from sdk.wire import Status
+from server.ports import Unavailable
+from server.records import ScanRow, SqlRecords
+from server.refused import StartRefused
+from server.settings import ServerSettings
+from tests.fakes import ManualClock
+from tests.server.scenes import completed, opened
+from worker.contract import RedisSettings
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> ServerSettings:
+    return ServerSettings(redis=RedisSettings(state_dir=tmp_path / "state"))
+
+
+@pytest.fixture
+def file(local: ServerSettings) -> Path:
+    return local.redis.state_dir / "records.sqlite3"
+
+
+@pytest.fixture
+async def records(local: ServerSettings, clock: ManualClock) -> AsyncIterator[SqlRecords]:
+    records = SqlRecords(local, clock)
+    await records.prepare()
+    yield records
+    await records.aclose()
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the write lock of a database, as another process might."""
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """Let no file grow beyond the size that this one has, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_commit_is_synced_to_a_write_ahead_log(records: SqlRecords) -> None:
+    # What the promise of a 202 rests on; SQLite would not complain if it were otherwise.
+    async with records._engine.connect() as connection:
+        journal = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
+        synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one()
+
+    assert (journal, synchronous) == ("wal", 2)
+
+
+async def test_migrations_make_the_tables_that_the_code_uses(
+    records: SqlRecords, file: Path
+) -> None:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), ScanRow.metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+PREPARE = """
+import sys, anyio
+from pathlib import Path
+from server.clock import SystemClock
+from server.records import SqlRecords
+from server.settings import ServerSettings
+from worker.contract import RedisSettings
+
+settings = ServerSettings(redis=RedisSettings(state_dir=Path(sys.argv[1])))
+anyio.run(SqlRecords(settings, SystemClock()).prepare)
+"""
+
+
+async def test_prepare_may_run_in_many_processes_at_once(
+    local: ServerSettings, clock: ManualClock
+) -> None:
+    words = [sys.executable, "-c", PREPARE, str(local.redis.state_dir)]
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(partial(anyio.run_process, words, cwd=ROOT))
+
+    records = SqlRecords(local, clock)
+    await records.ping()
+    await records.aclose()
+
+
+async def test_scans_are_there_after_a_restart(
+    records: SqlRecords, local: ServerSettings, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+
+    again = SqlRecords(local, clock)
+    await again.prepare()
+
+    assert await again.get(scan.scan.id) == scan.scan
+    await again.aclose()
+
+
+@pytest.mark.usefixtures("records")
+async def test_state_folder_is_ours_alone(local: ServerSettings) -> None:
+    folder = await anyio.Path(local.redis.state_dir).stat()
+
+    assert folder.st_mode & 0o777 == 0o700
+
+
+DAMAGE = {
+    "not a database": lambda data: b"hello" * 1000,
+    "one page overwritten": lambda data: data[:-8192] + b"\xff" * 4096 + data[-4096:],
+    "cut off": lambda data: data[: len(data) // 2 - 100],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_damaged_file_refuses_the_start_and_says_what_to_do(
+    records: SqlRecords, file: Path, local: ServerSettings, clock: ManualClock, damage: str
+) -> None:
+    for _ in range(200):
+        await records.open(opened(clock.now()))
+    await records.aclose()
+    _overwrite(file, DAMAGE[damage])
+    again = SqlRecords(local, clock)
+
+    with pytest.raises(StartRefused) as caught:
+        await again.prepare()
+
+    sentence = str(caught.value)
+    assert str(file) in sentence
+    assert "is damaged" in sentence
+    assert "move it aside" in sentence
+    assert caught.value.is_lasting
+    await again.aclose()
+
+
+def _overwrite(file: Path, damage: Callable[[bytes], bytes]) -> None:
+    file.write_bytes(damage(file.read_bytes()))
+
+
+async def test_file_of_a_newer_version_refuses_the_start(
+    records: SqlRecords, file: Path, local: ServerSettings, clock: ManualClock
+) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(StartRefused, match="newer version"):
+        await SqlRecords(local, clock).prepare()
+
+
+async def test_folder_in_place_of_the_file_refuses_the_start(
+    file: Path, local: ServerSettings, clock: ManualClock
+) -> None:
+    await anyio.Path(file).mkdir(parents=True)
+
+    with pytest.raises(StartRefused, match="cannot be opened"):
+        await SqlRecords(local, clock).prepare()
+
+
+async def test_file_in_place_of_the_folder_refuses_the_start(
+    local: ServerSettings, clock: ManualClock
+) -> None:
+    await anyio.Path(local.redis.state_dir).write_text("")
+
+    with pytest.raises(StartRefused, match="cannot be opened"):
+        await SqlRecords(local, clock).prepare()
+
+
+async def test_postgres_that_is_not_there_refuses_the_start_for_now(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    address = Secret(f"postgresql://user:hunter2@/name?host={tmp_path}")
+    there_is_none = ServerSettings(redis=RedisSettings(state_dir=tmp_path), database_url=address)
+
+    with pytest.raises(StartRefused) as caught:
+        await SqlRecords(there_is_none, clock).prepare()
+
+    assert not caught.value.is_lasting
+    assert "DATABASE_URL" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_open_gives_up_on_a_locked_file_and_works_again_after(
+    records: SqlRecords, file: Path, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    with locked(file), anyio.fail_after(30), pytest.raises(Unavailable, match="store"):
+        await records.open(scan)
+
+    await records.open(scan)
+
+    assert await records.get(scan.scan.id) == scan.scan
+
+
+async def test_reading_goes_on_while_the_file_is_locked(
+    records: SqlRecords, file: Path, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+
+    with locked(file):
+        assert await records.get(scan.scan.id) == scan.scan
+
+
+async def test_full_disk_is_unavailable_and_passes(
+    records: SqlRecords, file: Path, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(opened(clock.now()))
+    with (
+        full_disk(file.with_name("records.sqlite3-wal")),
+        pytest.raises(Unavailable, match="store"),
+    ):
+        await records.open(scan)
+
+    await records.open(scan)
+
+    assert await records.get(scan.scan.id) == scan.scan
+
+
+async def test_damage_while_running_is_unavailable(
+    records: SqlRecords, file: Path, clock: ManualClock
+) -> None:
+    with sqlite3.connect(file) as connection:
+        connection.execute("DROP TABLE scans")
+    connection.close()
+
+    with pytest.raises(Unavailable):
+        await records.get(opened(clock.now()).scan.id)
+
+
+async def test_many_opened_at_once_are_all_recorded(
+    records: SqlRecords, clock: ManualClock
+) -> None:
+    scans = [opened(clock.now()) for _ in range(100)]
+
+    async with anyio.create_task_group() as group:
+        for scan in scans:
+            group.start_soon(records.open, scan)
+
+    assert {entry.scan_id for entry in await records.stale(clock.now() + 1)} == {
+        scan.scan.id for scan in scans
+    }
+
+
+async def test_watch_hears_of_a_scan_that_another_process_recorded(
+    records: SqlRecords, local: ServerSettings, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    await records.open(scan)
+    other = SqlRecords(local, clock)
+    seen: list[Status] = []
+
+    async def watch() -> None:
+        got = await records.watch(scan.scan.id, 60)
+        assert got is not None
+        seen.append(got.status)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            runs = anyio.CancelScope()
+            group.start_soon(_run_in, runs, records)
+            async with anyio.create_task_group() as watching:
+                watching.start_soon(watch)
+                await anyio.wait_all_tasks_blocked()
+                await other.close([completed(scan.scan.id)])
+                clock.advance(1)
+            runs.cancel()
+
+    assert seen == [Status.COMPLETED]
+    await other.aclose()
+
+
+async def _run_in(scope: anyio.CancelScope, records: SqlRecords) -> None:
+    with scope:
+        await records.run()
