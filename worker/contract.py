@@ -23,8 +23,18 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta, Struct
 
-from sdk.wire import Declaration, Input, InputKind, Model, OperatingPoint, PointName, Reason
-from sdk.wire import ScanError, Status, Verdict
+from sdk.wire import (
+    Declaration,
+    Input,
+    InputKind,
+    Model,
+    OperatingPoint,
+    PointName,
+    Reason,
+    ScanError,
+    Status,
+    Verdict,
+)
 
 SCANS = "pinclip:scans"
 """Stream of entries that wait for a worker or are held by one."""
@@ -67,9 +77,9 @@ class RedisSettings(Struct, frozen=True, kw_only=True):
     """Where Redis is."""
 
     redis_url: Annotated[str, Meta(extra={"env": "REDIS_URL"})] = ""
-    """redis://, rediss:// or unix:// address; empty means the embedded server's socket in PINCLIP_STATE_DIR."""
+    """redis://, rediss:// or unix:// address; empty: the embedded server in PINCLIP_STATE_DIR."""
     state_dir: Path = Path("~/.local/state/pinclip").expanduser()
-    """Folder of the database, uploads, the embedded Redis and locks; shared by server and worker."""
+    """Folder of the database, uploads and the embedded Redis; server and worker share it."""
     redis_timeout_seconds: float = 0.5
     """Longest wait for one answer of Redis before it counts as down."""
 

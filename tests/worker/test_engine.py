@@ -1,0 +1,146 @@
+"""The engine: batches, order, failures one by one, loading by name."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from worker.engine import DetectorUnusable, Engine, load
+from worker.ports import Detector
+from worker.settings import WorkerSettings
+from worker.testing import FixedDetector, FixedReading
+
+POISON = 0.5
+"""Brightness that PoisonedDetector fails on."""
+
+
+class PoisonedDetector(FixedDetector):
+    """Fails on any batch that holds a POISON picture; notes batch sizes and threads."""
+
+    def __init__(self, *, batch_limit: int = 8) -> None:
+        super().__init__(batch_limit=batch_limit)
+        self.sizes: list[int] = []
+        self.threads: set[int] = set()
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.sizes.append(len(batch))
+        self.threads.add(threading.get_ident())
+        if (batch == POISON).all(axis=(1, 2, 3)).any():
+            raise ValueError("poison")
+        return super().forward(batch)
+
+
+class ShortDetector(FixedDetector):
+    def finish(self, outputs: NDArray[np.float32]) -> list[FixedReading]:
+        return list(super().finish(outputs))[:-1]
+
+
+def _arrays(*brightness: float) -> list[NDArray[np.float32]]:
+    return [np.full((3, 8, 8), value, np.float32) for value in brightness]
+
+
+def _engine(detector: Detector, batch_limit: int = 8) -> Iterator[Engine]:
+    engine = Engine(detector, batch_limit=batch_limit)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def detector() -> PoisonedDetector:
+    return PoisonedDetector(batch_limit=4)
+
+
+@pytest.fixture
+def engine(detector: PoisonedDetector) -> Iterator[Engine]:
+    yield from _engine(detector)
+
+
+def _scores(answers: list[object]) -> list[object]:
+    return [answer.score if isinstance(answer, FixedReading) else str(answer) for answer in answers]
+
+
+def test_engine_answers_in_the_order_of_the_arrays(engine: Engine) -> None:
+    answers = engine.score(_arrays(0.25, 1, 0)).result()
+
+    assert _scores([*answers]) == [0.25, 1.0, 0.0]
+
+
+def test_engine_keeps_to_the_smaller_batch_limit(
+    engine: Engine, detector: PoisonedDetector
+) -> None:
+    engine.score(_arrays(*[0.25] * 9)).result()
+
+    assert detector.sizes == [4, 4, 1]
+
+
+def test_engine_fails_one_bad_image_alone(engine: Engine, detector: PoisonedDetector) -> None:
+    answers = engine.score(_arrays(0.25, POISON, 1)).result()
+
+    assert _scores([*answers]) == [0.25, "poison", 1.0]
+    assert detector.sizes == [3, 1, 1, 1]
+
+
+def test_engine_runs_the_model_on_one_thread_only(
+    engine: Engine, detector: PoisonedDetector
+) -> None:
+    for promise in [engine.score(_arrays(0.25)) for _ in range(5)]:
+        promise.result()
+
+    assert len(detector.threads) == 1
+    assert threading.get_ident() not in detector.threads
+
+
+def test_engine_does_not_guess_when_readings_are_missing() -> None:
+    for engine in _engine(ShortDetector()):
+        answers = engine.score(_arrays(0.25, 1)).result()
+
+        assert all(isinstance(answer, RuntimeError) for answer in answers)
+
+
+def test_load_finds_the_detector_by_name() -> None:
+    settings = WorkerSettings(detector="worker.testing:load_fixed", batch_limit=3)
+
+    assert load(settings).batch_limit == 3
+
+
+LOADERS = """
+def missing_extra(**_): import no_such_module
+def damaged(**_): raise ValueError("model.safetensors is damaged: install the weights again")
+def nan(**_):
+    from worker.testing import FixedDetector, FixedReading
+    class Nan(FixedDetector):
+        def finish(self, outputs): return [FixedReading(score=float("nan"), probability=None)]
+    return Nan()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no_such_room:load", "pip install 'pinclip[worker]'"),
+        ("odd_loaders:missing_extra", "no_such_module"),
+        ("odd_loaders:damaged", "install the weights again"),
+        ("odd_loaders:nan", "weights are bad"),
+        ("odd_loaders:nothing", "nothing"),
+        ("odd_loaders", "did not load"),
+        ("", "did not load"),
+    ],
+)
+def test_load_says_in_a_sentence_why_a_detector_cannot_be_used(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd_loaders.py").write_text(LOADERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_loaders", raising=False)
+
+    with pytest.raises(DetectorUnusable) as error:
+        load(WorkerSettings(detector=name))
+
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
