@@ -9,6 +9,9 @@ PYTHON ?= python3
 # TORCH=1 adds torch, which scores on a CUDA GPU. Never by itself: it is several GB.
 TORCH ?=
 
+# A folder of labelled images with a manifest.csv; the parity benchmark needs one.
+DATA ?=
+
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
@@ -47,10 +50,8 @@ check: setup-test ## lint, formatting, types, who may import whom
 test: check ## check, then the whole suite
 	$(BIN)/python -m pytest -n auto
 
-bench: setup-test ## run the benchmarks; results in benchmarks/results
-	@for program in $$(grep -l __main__ benchmarks/*.py); do \
-	  echo "== $$program"; $(BIN)/python "$$program" || exit; \
-	done
+bench: setup-test ## run the benchmarks, kept in benchmarks/results; DATA=FOLDER of labelled images
+	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)")
 
 docs: setup-test ## write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py

@@ -27,7 +27,8 @@ MAY_LOAD = {
     "worker.declarations": (),
     "worker.main": ("redis", "rq", "PIL", "numpy"),
     "worker.predict": ("PIL", "numpy"),
-    "server.app": ("litestar", "sqlalchemy", "redis", "rq"),
+    # numpy: advanced-alchemy looks whether it is there, and does without.
+    "server.app": ("litestar", "sqlalchemy", "redis", "rq", "numpy"),
     "pinclip.detector": ("PIL", "numpy", "openvino"),
 }
 

@@ -1,0 +1,91 @@
+"""Run every benchmark and keep what it printed: `make bench`, or python -m benchmarks [NAME...].
+
+Each benchmark is a program that prints JSON lines; each line is written to
+benchmarks/results/<name>.json with the machine, the commit and the weights, and shown with its
+bar. A benchmark that ends badly is told, the others still run, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "bare_sdk": (),
+    "forbidden_addresses": (),
+    "poisoned_image": (),
+    "parity": ("{data}",),
+    "kill_sweep": (),
+    "cold_start": (),
+}
+"""Each program's arguments; one that needs {data} runs only when --data is given."""
+
+
+def machine() -> dict[str, object]:
+    """Describe this machine as far as timings depend on it."""
+    info = Path("/proc/cpuinfo").read_text()
+    found = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
+    flags = set(re.findall(r"\b(?:amx_bf16|amx_int8|avx512_bf16|avx512_vnni)\b", info))
+    return {
+        "cpu": found.group(1) if found else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "flags": sorted(flags),
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def commit() -> str:
+    """Return the commit that is measured, marked when files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=FOLDER
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def run(name: str, arguments: tuple[str, ...]) -> bool:
+    """Run one benchmark, keep its JSON lines, and say whether it ended well."""
+    print(f"== {name}", flush=True)
+    about = {"machine": machine(), "commit": commit(), "date": time.strftime("%Y-%m-%d")}
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *arguments], stdout=subprocess.PIPE, text=True
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for line in lines:
+        print(json.dumps(line), flush=True)
+    if lines:
+        RESULTS.mkdir(exist_ok=True)
+        kept = {**about, "results": lines}
+        (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    if done.returncode:
+        print(f"{name} ended with status {done.returncode}", file=sys.stderr)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Run the benchmarks that were named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS], default=[])
+    parser.add_argument("--data", help="labelled images with a manifest.csv, for parity")
+    args = parser.parse_args()
+    good = True
+    for name in args.names or PROGRAMS:
+        arguments = PROGRAMS[name]
+        if "{data}" in arguments and not args.data:
+            print(f"== {name}: not run; it needs labelled images: make bench DATA=FOLDER")
+            continue
+        good &= run(name, tuple(word.format(data=args.data) for word in arguments))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
