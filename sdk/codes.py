@@ -205,7 +205,9 @@ SCAN_ERRORS: dict[ScanErrorCode, ScanErrorFacts] = {
         "Send the bytes: POST them to /v1/uploads, or give the SDK a path or bytes.",
     ),
     ScanErrorCode.FETCH_NOT_FOUND: ScanErrorFacts(
-        "There is no image at this URL", False, "Check the URL; the image may have been removed."
+        "There is no image at this URL",
+        False,
+        "Check the URL; the image may have been removed, or the upload is over 15 minutes old.",
     ),
     ScanErrorCode.FETCH_HTTP_ERROR: ScanErrorFacts(
         "The host answered, but not with an image", True, "Try again later, or send the bytes."

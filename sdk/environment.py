@@ -89,11 +89,13 @@ def _fill(struct: type[S], environ: Mapping[str, str], faults: list[str]) -> S |
             _read(item.name, name, text, hint, values, faults)
         elif item.required:
             faults.append(f"{name} is not set: set it.")
-    if len(faults) > before:
+    known = {name: value for name, value in values.items() if value is not None}
+    if any(item.required and item.name not in known for item in msgspec.structs.fields(struct)):
         return None
-    settings = struct(**values)
+    # An unreadable value is told already; with its default the rules still judge the others.
+    settings = struct(**known)
     faults.extend(getattr(settings, "check", lambda: ())())
-    return settings
+    return settings if len(faults) == before else None
 
 
 def _read(

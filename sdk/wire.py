@@ -96,7 +96,8 @@ class OperatingPoint(Struct, frozen=True, kw_only=True):
     `threshold` and `clear_below` are scores in [0, 1]: at or above the first the verdict is
     `likely_ai`, below the second `no_sign_of_ai`, between them `inconclusive`. All numbers but
     `n` are null where fewer than 300 real images of the slice were measured; such a slice is
-    always `inconclusive`.
+    always `inconclusive`. `clear_below` alone is null where fewer than 300 AI images were; such a
+    slice is never `no_sign_of_ai`.
     """
 
     name: PointName

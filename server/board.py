@@ -73,6 +73,7 @@ class RedisBoard:
             max_connections=CONNECTIONS,
             timeout=self._timeout,
             socket_connect_timeout=self._timeout,
+            socket_timeout=None,  # each call has its own limit, see _told
             retry=Retry(NoBackoff(), 1),  # one, for a connection that a restart has closed
         )
         self._redis = Redis(connection_pool=self._pool)

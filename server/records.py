@@ -18,14 +18,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import (
     asynccontextmanager,
+    closing,
     contextmanager,
     nullcontext,
-    suppress,
 )
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 import msgspec
 import sqlalchemy as sa
 import structlog
@@ -131,8 +132,12 @@ class SqlRecords:
         """Wake watchers of scans that another process recorded, until cancelled."""
         while True:
             await self._clock.sleep(POLL_SECONDS)
-            with suppress(Unavailable):
+            try:
                 await self._wake_final()
+            except Unavailable:
+                continue  # whoever asks for a scan hears of it
+            except Exception as error:
+                _log.error("watch_failed", exc_info=error)
 
     async def aclose(self) -> None:
         """Close all connections, after what is under way."""
@@ -397,8 +402,7 @@ async def _check_and_migrate(engine: AsyncEngine, settings: ServerSettings) -> N
     is_sqlite = engine.dialect.name == "sqlite"
     try:
         if is_sqlite:
-            await anyio.Path(settings.redis.state_dir).mkdir(0o700, parents=True, exist_ok=True)
-            await _check_file(engine)
+            await anyio.to_thread.run_sync(_check_file, _database_file(settings))
         async with engine.execution_options(is_writer=True).begin() as connection:
             if not is_sqlite:
                 await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
@@ -409,9 +413,14 @@ async def _check_and_migrate(engine: AsyncEngine, settings: ServerSettings) -> N
         raise _start_refused(settings, error) from error
 
 
-async def _check_file(engine: AsyncEngine) -> None:
-    async with engine.connect() as connection:
-        answer = (await connection.execute(sa.text("PRAGMA quick_check(1)"))).scalar_one()
+def _check_file(file: Path) -> None:
+    """Return if this is a whole database, or none yet; blocks.
+
+    With sqlite3 itself: aiosqlite leaves a thread behind where a file cannot be opened.
+    """
+    file.parent.mkdir(0o700, parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file, timeout=PATIENT_SECONDS)) as connection:
+        (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if answer != "ok":
         raise sqlite3.DatabaseError(answer.partition("\n")[2] or answer)
 

@@ -180,10 +180,19 @@ def run(settings: WorkerSettings) -> int:
         shift = _shift(settings, detector, ledger, clock, name, stack)
         stop.tell(shift)
         jobs.install(shift)
+        _log.info(
+            "worker_ready",
+            worker=name,
+            model=detector.weights_id,
+            engine=detector.engine,
+            precision=detector.precision,
+            device=detector.device,
+        )
         with beating(ledger, shift, detector, clock, name):
-            listen(settings, shift, stop, clock, name)
+            _listen_or_die(settings, shift, stop, clock, name)
         with suppress(Unavailable):
             ledger.leave()
+    _log.info("worker_stopped", worker=name)
     return 0
 
 
@@ -253,6 +262,17 @@ def _listen_once(settings: WorkerSettings, shift: Shift, stop: Stop, name: str) 
         return error
     finally:
         connection.close()
+
+
+def _listen_or_die(
+    settings: WorkerSettings, shift: Shift, stop: Stop, clock: Clock, name: str
+) -> None:
+    try:
+        listen(settings, shift, stop, clock, name)
+    except Exception:
+        _log.critical("worker_broke", exc_info=True)
+        # Not sys.exit: it waits for every thread, and a model that hangs never ends.
+        os._exit(1)
 
 
 def _rest(seconds: float, shift: Shift, stop: Stop, clock: Clock) -> None:

@@ -87,7 +87,10 @@ class Decoded(Struct, frozen=True, kw_only=True):
 
 
 class Point(Protocol):
-    """One operating point as measured on one slice; numbers are None where n < 300."""
+    """One operating point as measured on one slice; numbers are None where n < 300.
+
+    `clear_below` is None too where fewer than 300 AI images were measured.
+    """
 
     @property
     def threshold(self) -> float | None: ...  # noqa: D102 - described by wire.OperatingPoint

@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with Predictor.open(load(WorkerSettings)) as predictor:
             items = list(find(args.paths))
-            lines = predictor.predict(items, point=PointName(args.point))
+            lines = predictor.predict(items, point=PointName(args.operating_point))
             return _print(lines, items, as_json=args.json)
     except (SettingsError, DetectorUnusable) as error:
         for sentence in str(error).splitlines():
@@ -223,11 +223,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument(
-        "--point",
+        "--operating-point",
         metavar="NAME",
         choices=[name.value for name in PointName],
         default=PointName.BALANCED.value,
-        help="operating point: strict, balanced (default) or sensitive",
+        help="how many real images may be flagged: strict, balanced (default) or sensitive",
     )
     return parser
 

@@ -1,9 +1,9 @@
 """Does the scans that wait: claims, fetches, decodes, scores, judges, completes. No I/O of its own.
 
-    ledger.claim --> _held ----+                         (a thread each)      (a small pool)
-                               +--> start --> fetch or read upload --> admit --> declaration,
-                                                                                 decode, prepare
-      complete, at once <-- judge <-- forward <-- whatever is ready, up to batch_limit  <---+
+    claim --> held --> get: fetch or read --> admit --> prepare: decode, resize, declaration --+
+                       (a thread each)                  (a small pool)                         |
+    complete, at once <-- judge <-- forward: what is ready, up to batch_limit <----------------+
+                                    (one thread)
 
 All decisions are taken on the thread that calls `work`; the other threads run one step of one
 scan and put what came of it on `_events`. So a slow fetch holds back nobody, and an image that
@@ -45,6 +45,8 @@ IDLE_SECONDS = 0.5
 """Longest wait for an event when there is no room; a stop is noticed within it."""
 STALL_SECONDS = 20.0
 """The work loop counts as stuck when it has not come round for so long."""
+HANG_SECONDS = 60.0
+"""A forward pass that takes longer has hung; the process must end, and another take over."""
 STOP_SECONDS = 8.0
 """After a stop, how long held scans may be finished; container runtimes kill after 10 s."""
 PAUSE_SECONDS = 0.5
@@ -52,6 +54,10 @@ LONGEST_PAUSE_SECONDS = 4.0
 """Between two tries while the ledger is unavailable: doubled each time up to the longest."""
 
 log = structlog.get_logger()
+
+
+class ModelHung(Exception):
+    """The model has not answered for HANG_SECONDS; this process can do no more scans."""
 
 
 @dataclass(eq=False)
@@ -113,7 +119,7 @@ class Shift:
         self._inside: set[Held] = set()
         """Between admission and outcome: where an image could kill the process."""
         self._ready: deque[Held] = deque()
-        self._is_scoring = False
+        self._scoring_since: float | None = None
         self._outcomes: list[tuple[Held, Outcome]] = []
 
         self._is_stopping = False
@@ -127,7 +133,7 @@ class Shift:
     def work(self) -> int:
         """Do scans until none waits and none is held, or until a stop; return how many ended.
 
-        Raises Unavailable if the ledger cannot be asked and nothing is held.
+        Raises Unavailable if the ledger cannot be asked and nothing is held, and ModelHung.
         """
         done = 0
         with self._leases_renewed():
@@ -150,8 +156,8 @@ class Shift:
         self._moved_at = self._clock.monotonic()
 
     def is_moving(self) -> bool:
-        """True unless the work loop is stuck."""
-        return self._clock.monotonic() - self._moved_at < STALL_SECONDS
+        """True unless the work loop or the model is stuck."""
+        return self._clock.monotonic() - self._moved_at < STALL_SECONDS and not self._is_hung()
 
     def close(self) -> None:
         """End the threads; those in the middle of a step end with it."""
@@ -206,8 +212,9 @@ class Shift:
             self._last = None
         while self._got and self._may_enter(self._got[0]):
             held = self._got.popleft()
-            self._inside.add(held)
-            self._run(self._preparers, held, self._prepare_step, then=self._ready.append)
+            if not held.is_over:
+                self._inside.add(held)
+                self._run(self._preparers, held, self._prepare_step, then=self._ready.append)
 
     def _may_enter(self, held: Held) -> bool:
         if not self._inside:
@@ -255,13 +262,19 @@ class Shift:
 
     def _forward(self) -> None:
         """Give the engine what is ready, unless it is busy; one scan alone does not wait."""
-        batch = [] if self._is_scoring else self._next_batch()
+        if self._is_hung():
+            raise ModelHung(f"No answer of {self._engine} for {HANG_SECONDS} seconds.")
+        batch = self._next_batch() if self._scoring_since is None else []
         if not batch:
             return
         self._tell([held.claim for held, _ in batch], Status.SCORING)
-        self._is_scoring = True
+        self._scoring_since = self._clock.monotonic()
         scored = self._engine.score([array for _, prepared in batch for array in prepared.arrays])
         scored.add_done_callback(lambda done: self._events.put(partial(self._scored, batch, done)))
+
+    def _is_hung(self) -> bool:
+        since = self._scoring_since
+        return since is not None and self._clock.monotonic() - since > HANG_SECONDS
 
     def _next_batch(self) -> list[tuple[Held, Prepared]]:
         batch: list[tuple[Held, Prepared]] = []
@@ -281,7 +294,7 @@ class Shift:
         batch: Sequence[tuple[Held, Prepared]],
         scored: Future[list[Reading | Exception]],
     ) -> None:
-        self._is_scoring = False
+        self._scoring_since = None
         answers = iter(scored.result())
         for held, prepared in batch:
             own = [next(answers) for _ in prepared.arrays]

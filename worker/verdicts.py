@@ -2,6 +2,7 @@
 
     the file declares AI                         declared_ai
     slice with too few real images measured      inconclusive    + uncalibrated_slice
+    slice with too few AI images measured        no_sign_of_ai is out of reach; the same warning
     short side under 224 pixels                  inconclusive    + small_image
     score >= threshold                           likely_ai
     score <  clear_below                         no_sign_of_ai
@@ -91,7 +92,7 @@ def judge(
     return Judgement(
         verdict=verdict,
         score=reading.score,
-        probability=reading.probability if measured.threshold is not None else None,
+        probability=reading.probability if measured.clear_below is not None else None,
         operating_point=measured,
         reasons=reasons,
         warnings=tuple(_warnings(measured, facts, declaration)),
@@ -126,7 +127,7 @@ def _measured(reading: Reading, name: PointName, calibration_id: str) -> Operati
 
 def _honest(point: Point) -> tuple[float | None, tuple[float, float] | None]:
     """The rate and its interval, or nothing; never below 3/n, since n images show no less."""
-    if point.n < CALIBRATED_N or point.threshold is None or point.clear_below is None:
+    if point.n < CALIBRATED_N or point.threshold is None:
         return None, None
     if point.false_alarm_rate is None or point.ci95 is None:
         return None, None
@@ -138,12 +139,14 @@ def _honest(point: Point) -> tuple[float | None, tuple[float, float] | None]:
 
 
 def _by_score(score: float, point: OperatingPoint, facts: Facts) -> tuple[Verdict, Reason]:
-    if point.threshold is None or point.clear_below is None:
+    if point.threshold is None:
         return Verdict.INCONCLUSIVE, _uncalibrated(point)
     if min(facts.width, facts.height) < SMALL_PIXELS:
         return Verdict.INCONCLUSIVE, _small(facts)
     if score >= point.threshold:
         return Verdict.LIKELY_AI, _above(point)
+    if point.clear_below is None:
+        return Verdict.INCONCLUSIVE, _not_cleared(point)
     if score < point.clear_below:
         return Verdict.NO_SIGN_OF_AI, _below(point.clear_below)
     return Verdict.INCONCLUSIVE, _between(point.clear_below, point.threshold)
@@ -158,7 +161,7 @@ def _warnings(
         and facts.jpeg_quality < HEAVY_JPEG_QUALITY,
         ScanWarning.SCREENSHOT_LIKE: point.slice == Slice.SCREENSHOT,
         ScanWarning.ILLUSTRATION: point.slice == Slice.ILLUSTRATION,
-        ScanWarning.UNCALIBRATED_SLICE: point.threshold is None,
+        ScanWarning.UNCALIBRATED_SLICE: point.threshold is None or point.clear_below is None,
         ScanWarning.DECLARATION_UNSIGNED: declaration is not None
         and declaration.trust == "unsigned",
         ScanWarning.ANIMATION_SAMPLED: facts.sampled < facts.frame_count,
@@ -199,6 +202,14 @@ def _above(point: OperatingPoint) -> Reason:
         "model_above_threshold",
         f"Scores this high were given to {_in_words(point.expected_false_alarm_rate)} real "
         f"{_many(point.slice)} measured (n={point.n}).",
+    )
+
+
+def _not_cleared(point: OperatingPoint) -> Reason:
+    return Reason(
+        "uncalibrated_slice",
+        f"The score is below {point.threshold:.2f}, but too few AI-made {_many(point.slice)} were "
+        "measured to say how many of them score so low.",
     )
 
 

@@ -83,6 +83,16 @@ def test_load_tells_all_broken_rules_at_once() -> None:
     assert len(caught.value.faults) == 2
 
 
+def test_load_tells_an_unreadable_value_and_a_broken_rule_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(Outer, {"PINCLIP_PORT": "x", "PINCLIP_RATIO": "2"})
+
+    assert [fault.split(" ")[0] for fault in caught.value.faults] == [
+        "PINCLIP_PORT",
+        "PINCLIP_RATIO",
+    ]
+
+
 def test_secret_shows_itself_in_no_repr() -> None:
     settings = load(Outer, {"PINCLIP_TOKEN": "hush"})
 

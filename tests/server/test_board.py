@@ -159,6 +159,15 @@ async def test_collect_wakes_up_for_an_outcome(
     assert [item.outcome for item in taken[0]] == [outcome]
 
 
+async def test_collect_says_what_redis_says_of_a_key_of_another_type(
+    board: RedisBoard, redis_client: redis.Redis
+) -> None:
+    redis_client.set(RESULTS, "not a stream")
+
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        await board.collect(1, 0)
+
+
 async def test_missing_reads_streams_of_many_pages(board: RedisBoard) -> None:
     entries = [opened(0).entry for _ in range(2 * PAGE + 1)]
     await board.post(entries)

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+from litestar.exceptions import HTTPException
 
 from sdk.codes import PROBLEMS, ProblemCode
 from server import ids
 from server.ports import Unavailable
+from server.problems import problem_of
 from tests.server.conftest import Api
 from tests.server.scenes import URL, opened
 from worker.contract import UPLOAD_LIMIT_BYTES
@@ -201,3 +203,20 @@ async def test_refusal_points_at_the_field(api: Api, pointer: str) -> None:
     answer = await api.client.post("/v1/scans", json={pointer[1:]: "nonsense"})
 
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "invalid_parameter"), (418, "invalid_parameter"), (404, "not_found"), (500, "internal")],
+)
+def test_refusals_of_litestar_have_codes_of_ours(status: int, code: str) -> None:
+    told, _ = problem_of(HTTPException(status_code=status), request_id="mine")
+
+    assert (told.code, told.request_id) == (code, "mine")
+    assert told.hint
+
+
+async def test_code_that_does_not_exist_is_not_explained(api: Api) -> None:
+    answer = await api.client.get("/v1/errors/nonsense")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

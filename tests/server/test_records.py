@@ -227,6 +227,17 @@ async def test_open_gives_up_on_a_locked_file_and_works_again_after(
     assert await records.get(scan.scan.id) == scan.scan
 
 
+async def test_open_waits_for_no_writer_for_ever(records: SqlRecords, clock: ManualClock) -> None:
+    async with records._turn:
+        with anyio.fail_after(30), pytest.raises(Unavailable, match="no answer within"):
+            await records.open(opened(clock.now()))
+
+    scan = opened(clock.now())
+    await records.open(scan)
+
+    assert await records.get(scan.scan.id) == scan.scan
+
+
 async def test_reading_goes_on_while_the_file_is_locked(
     records: SqlRecords, file: Path, clock: ManualClock
 ) -> None:
@@ -309,3 +320,25 @@ async def test_watch_hears_of_a_scan_that_another_process_recorded(
 async def _run_in(scope: anyio.CancelScope, records: SqlRecords) -> None:
     with scope:
         await records.run()
+
+
+async def test_run_goes_on_after_a_fault_of_ours(
+    records: SqlRecords, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = 0
+
+    async def broken() -> None:
+        nonlocal called
+        called += 1
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(records, "_wake_final", broken)
+    async with anyio.create_task_group() as group:
+        group.start_soon(records.run)
+        for _ in range(3):
+            await anyio.wait_all_tasks_blocked()
+            clock.advance(1)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+
+    assert called == 3

@@ -79,7 +79,7 @@ async def test_full_disk_is_unavailable_and_leaves_no_file(
 async def test_leftovers_of_a_crash_are_kept_track_of_and_can_be_forgotten(
     spool: FileSpool, tmp_path: Path
 ) -> None:
-    half, bare, facts = (ids.upload_id(0) for _ in range(3))
+    half, bare, facts = (ids.upload_id(ManualClock().now()) for _ in range(3))
     folder = tmp_path / "uploads"
     folder.mkdir()
     (folder / f".{half}.part").touch()

@@ -348,6 +348,9 @@ def test_worker_process_scans_and_stops_when_told(
     assert client.xinfo_consumers(SCANS, WORKERS) == []
     lines = [json.loads(line) for line in workers.log.read_text().splitlines()]
     assert [line["scan_id"] for line in lines if line["event"] == "scan_completed"] == ["a"]
+    (ready,) = [line for line in lines if line["event"] == "worker_ready"]
+    assert (ready["model"], ready["engine"], ready["precision"]) == ("fixed", "fixed", "float32")
+    assert lines[-1]["event"] == "worker_stopped"
     assert "canary" not in workers.log.read_text()
     assert "Traceback" not in workers.log.read_text()
 
@@ -473,6 +476,30 @@ def test_worker_process_goes_on_when_somebody_damages_a_job(
     with workers.start():
         _post(client, entry("a", url=origin.url))
         _until(lambda: _results(client), workers.log)
+
+
+@pytest.mark.slow
+def test_worker_process_ends_at_a_fault_of_its_own_although_a_thread_hangs(
+    workers: Workers, client: redis.Redis, origin: Origin, entry: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "hanging.py").write_text(
+        "import threading, worker.shift\n"
+        "from worker.testing import FixedDetector\n"
+        "worker.shift.HANG_SECONDS = 0.1\n"
+        "class Hanging(FixedDetector):\n"
+        "    calls = 0\n"
+        "    def forward(self, batch):\n"
+        "        self.calls += 1\n"
+        "        if self.calls > 1: threading.Event().wait()\n"
+        "        return super().forward(batch)\n"
+        "def load(**_): return Hanging()\n"
+    )
+    _post(client, entry("a", url=origin.url))
+
+    with workers.start(PINCLIP_DETECTOR="hanging:load", PYTHONPATH=str(tmp_path)) as process:
+        assert process.wait(30) == 1
+
+    assert "ModelHung" in workers.log.read_text()
 
 
 def test_work_says_why_a_detector_does_not_load(workers: Workers, tmp_path: Path) -> None:

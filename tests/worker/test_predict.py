@@ -126,7 +126,7 @@ def test_predict_judges_by_the_point_that_was_named(
 ) -> None:
     (tmp_path / "a.png").write_bytes(picture(215))
 
-    (line,) = _lines(_predict("--json", "--point", point, tmp_path))
+    (line,) = _lines(_predict("--json", "--operating-point", point, tmp_path))
 
     assert line["verdict"] == verdict
 
@@ -146,7 +146,9 @@ def test_predict_prints_a_table_for_people(folder: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("argv", [[], ["--point", "lenient", "a.png"], ["--nonsense", "a.png"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["--operating-point", "lenient", "a.png"], ["--nonsense", "a.png"]]
+)
 def test_predict_returns_2_for_misuse(argv: Sequence[str]) -> None:
     assert _predict(*argv).returncode == 2
 

@@ -20,7 +20,7 @@ from worker.contract import ATTEMPT_LIMIT, Entry, Outcome
 from worker.engine import Engine
 from worker.intake import Preparer, Source
 from worker.ports import Claim, Clock, Decoded, Fetched, Refusal, Unavailable
-from worker.shift import STALL_SECONDS, Shift
+from worker.shift import HANG_SECONDS, STALL_SECONDS, ModelHung, Shift
 from worker.testing import (
     FixedDetector,
     InProcessDecoder,
@@ -539,6 +539,24 @@ def test_shift_renews_no_lease_when_the_work_loop_is_stuck(
     go_on.set()
     working.result(30)
     assert shift.is_moving()
+
+
+def test_shift_gives_up_when_the_model_hangs(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, background: Background
+) -> None:
+    clock = ManualClock()
+    play = stage(ScriptedFetcher({_url("a"): picture(255)}), clock)
+    play.detector.gate.clear()
+    play.ledger.post(entry("a"))
+    shift = play.shift()
+    working = background.submit(shift.work)
+    assert play.detector.started.wait(30)
+
+    clock.advance(HANG_SECONDS + 1)
+
+    with pytest.raises(ModelHung):
+        working.result(30)
+    assert not shift.is_moving()
 
 
 def test_shift_drops_its_outcome_when_the_lease_has_passed(

@@ -81,7 +81,6 @@ def test_verdict_is_that_of_the_frame_with_the_highest_score() -> None:
         pytest.param(UNMEASURED, id="nulls"),
         pytest.param(replace(POINTS["balanced"], n=299), id="n under 300"),
         pytest.param(replace(POINTS["balanced"], threshold=None), id="no threshold"),
-        pytest.param(replace(POINTS["balanced"], clear_below=None), id="no clear_below"),
         pytest.param(replace(POINTS["balanced"], false_alarm_rate=None), id="no rate"),
         pytest.param(None, id="no such point"),
     ],
@@ -102,6 +101,28 @@ def test_verdict_is_inconclusive_when_the_slice_is_not_calibrated(
     assert (shown.threshold, shown.clear_below) == (None, None)
     assert (shown.expected_false_alarm_rate, shown.ci95) == (None, None)
     assert shown.n == (point.n if point else 0)
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict", "code"),
+    [
+        (0.9, Verdict.LIKELY_AI, "model_above_threshold"),
+        (0.7, Verdict.INCONCLUSIVE, "uncalibrated_slice"),
+        (0.0, Verdict.INCONCLUSIVE, "uncalibrated_slice"),
+    ],
+)
+def test_verdict_clears_nothing_when_too_few_ai_images_were_measured(
+    score: float, verdict: Verdict, code: str
+) -> None:
+    points = {"balanced": replace(POINTS["balanced"], clear_below=None)}
+
+    judgement = _judge(_reading(score, points=points))
+
+    assert judgement.verdict is verdict
+    assert _codes(judgement) == [code]
+    assert judgement.warnings == ("uncalibrated_slice",)
+    assert judgement.probability is None
+    assert judgement.operating_point.expected_false_alarm_rate == 0.03
 
 
 @pytest.mark.parametrize(("width", "height"), [(223, 4000), (4000, 223)])

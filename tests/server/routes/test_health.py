@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
 from sdk.codes import SCAN_ERRORS, ScanErrorCode
@@ -39,6 +40,18 @@ async def test_readyz_is_503_and_says_what_is_wrong(api: Api) -> None:
     assert int(answer.headers["retry-after"]) > 0
     assert "no worker" in answer.json()["checks"]["worker"]["detail"]
     assert answer.json()["checks"]["store"]["ok"] is True
+
+
+async def test_readyz_gives_up_on_a_store_that_is_silent(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.records, "ping", anyio.sleep_forever)
+
+    with anyio.fail_after(30):
+        answer = await api.client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "no answer" in answer.json()["checks"]["store"]["detail"]
 
 
 @pytest.mark.parametrize("code", sorted(set(ScanErrorCode) - {ScanErrorCode.UNKNOWN}))

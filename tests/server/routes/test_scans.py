@@ -93,6 +93,45 @@ async def test_submit_leaves_no_scan_when_a_part_is_down(api: Api) -> None:
     assert await api.records.stale(api.clock.now() + 1) == []
 
 
+async def test_submit_gives_up_on_a_store_that_is_silent(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_opened: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(api.records, "open", silent)
+
+    with anyio.fail_after(30):
+        answer = await api.client.post("/v1/scans", json={"url": URL})
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+
+
+async def test_submit_is_accepted_when_redis_falls_silent_after_the_commit(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_entries: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(api.board, "post", silent)
+
+    with anyio.fail_after(30):
+        await _submitted(api)
+
+
+async def test_submit_with_wait_is_accepted_when_the_store_dies_meanwhile(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(_scan_id: str, _seconds: float) -> None:
+        raise Unavailable("store", "gone")
+
+    monkeypatch.setattr(api.records, "watch", dies)
+
+    answer = await api.client.post("/v1/scans", json={"url": URL}, headers={"Prefer": "wait=5"})
+
+    assert answer.status_code == 202
+
+
 async def test_submit_with_wait_answers_200_when_the_scan_is_final_in_time(api: Api) -> None:
     answers = []
 
