@@ -69,9 +69,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 30.0
     """The pause doubles with each death in a row, up to this."""
+    settled_seconds: float = 5.0
+    """A life as long as this ends a row: what worked for a while is worth a start at once."""
     deaths: int = 5
     window_seconds: float = 60.0
-    """So many deaths within this time are too many; a life as long as this ends a row."""
+    """So many deaths within this time are too many."""
 
 
 PATIENCE = Limits()
@@ -311,7 +313,7 @@ class _Keeper:
         """Say how it died; then give up, or wait as long as its last deaths make advisable."""
         now = anyio.current_time()
         self._deaths.append(now)
-        self._row = 1 if now - began >= self._limits.window_seconds else self._row + 1
+        self._row = in_a_row(self._row, lived_seconds=now - began, limits=self._limits)
         self._report(status)
         reason = give_up(self._deaths, status=status, limits=self._limits)
         if reason:
@@ -371,6 +373,11 @@ def give_up(deaths: Sequence[float], *, status: int, limits: Limits) -> str | No
     if len(recent) < limits.deaths:
         return None
     return f"died {len(recent)} times in {limits.window_seconds:g} s (at last: {describe(status)})"
+
+
+def in_a_row(row: int, *, lived_seconds: float, limits: Limits) -> int:
+    """Deaths in a row, this one included, after `row` of them and a life of so many seconds."""
+    return 1 if lived_seconds >= limits.settled_seconds else row + 1
 
 
 def pause(row: int, *, limits: Limits) -> float:

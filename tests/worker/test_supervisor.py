@@ -26,6 +26,7 @@ from worker.supervisor import (
     Console,
     Limits,
     give_up,
+    in_a_row,
     pause,
     supervise,
     tethered,
@@ -444,6 +445,18 @@ live()
 )
 def test_pause_doubles_up_to_the_longest(row: int, seconds: float) -> None:
     assert pause(row, limits=Limits()) == seconds
+
+
+@pytest.mark.parametrize(
+    ("row", "lived_seconds", "expected"),
+    [
+        pytest.param(0, 0.1, 1, id="first"),
+        pytest.param(3, 4.9, 4, id="short-lives-add-up"),
+        pytest.param(3, 5.0, 1, id="a-settled-life-ends-the-row"),
+    ],
+)
+def test_in_a_row_counts_short_lives_only(row: int, lived_seconds: float, expected: int) -> None:
+    assert in_a_row(row, lived_seconds=lived_seconds, limits=Limits()) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,272 @@
+"""pinclip.detector: what it takes, what it gives, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pinclip
+from pinclip import detector as module
+from pinclip.detector import Detector, EngineError, load
+from pinclip.weights import open_weights
+
+
+@pytest.fixture(scope="module")
+def detector(folder: Path) -> Detector:
+    return load(weights=folder, engine="openvino", precision="float32", batch_limit=3)
+
+
+def outputs(score: float, slices: list[float]) -> np.ndarray:
+    return np.array([[score, *slices]], np.float32)
+
+
+def test_predict_reads_pictures_and_arrays_alike(
+    detector: Detector, pictures: list[Image.Image]
+) -> None:
+    as_pictures = detector.predict(pictures[:1])
+    as_arrays = detector.predict([np.asarray(pictures[0])])
+
+    assert as_pictures == as_arrays
+
+
+def test_predict_scores_more_pictures_than_fit_in_a_batch(
+    detector: Detector, pictures: list[Image.Image]
+) -> None:
+    assert len(pictures) > detector.batch_limit
+
+    together = detector.predict(pictures)
+
+    alone = [detector.predict([picture])[0] for picture in pictures]
+    assert [reading.slice for reading in together] == [reading.slice for reading in alone]
+    assert [r.score for r in together] == pytest.approx([r.score for r in alone], abs=1e-5)
+
+
+def test_predict_of_nothing_is_nothing(detector: Detector) -> None:
+    assert detector.predict([]) == []
+
+
+@pytest.mark.parametrize("container", ["PNG", "BMP", "WEBP"])
+def test_predict_gives_equal_pixels_equal_scores(
+    detector: Detector, pictures: list[Image.Image], container: str
+) -> None:
+    buffer = BytesIO()
+    pictures[3].save(buffer, container, **({"lossless": True} if container == "WEBP" else {}))
+
+    assert detector.predict([Image.open(buffer)]) == detector.predict([pictures[3]])
+
+
+def test_predict_takes_photographs_for_photographs(
+    detector: Detector, pictures: list[Image.Image]
+) -> None:
+    assert {reading.slice for reading in detector.predict(pictures[:3])} == {"photo"}
+
+
+def test_forward_gives_an_output_for_each_image(detector: Detector) -> None:
+    batch = np.zeros((2, 3, 224, 224), np.float32)
+
+    assert detector.forward(batch).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 224, 224), (4, 3, 224, 224), (1, 3, 336, 336), (3, 224, 224)], ids=str
+)
+def test_forward_refuses_a_batch_of_another_shape(
+    detector: Detector, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(str(shape))):
+        detector.forward(np.zeros(shape, np.float32))
+
+
+def test_finish_names_the_slice_with_the_highest_output(detector: Detector) -> None:
+    (reading,) = detector.finish(outputs(0.0, [-1.0, -2.0, 3.0, 0.0]))
+
+    assert reading.slice == "cgi"
+
+
+def test_finish_gives_the_points_of_the_slice(folder: Path, detector: Detector) -> None:
+    facts = open_weights(folder).meta.slices
+
+    (reading,) = detector.finish(outputs(0.0, [5.0, 0.0, 0.0, 0.0]))
+
+    assert reading.points == facts["photo"].points
+    assert list(reading.points) == ["strict", "balanced", "sensitive"]
+
+
+@pytest.mark.parametrize("logit", [-1e30, -50.0, -1.0, 0.0, 1.0, 50.0, 1e30])
+def test_finish_gives_the_sigmoid_of_the_logit(detector: Detector, logit: float) -> None:
+    (reading,) = detector.finish(outputs(logit, [0.0, 0.0, 0.0, 0.0]))
+
+    with np.errstate(over="ignore"):
+        assert reading.score == pytest.approx(1 / (1 + np.exp(-np.float64(np.float32(logit)))))
+    assert 0 <= reading.score <= 1
+
+
+def test_finish_keeps_the_order_of_scores_and_probabilities(detector: Detector) -> None:
+    rows = np.concatenate([outputs(logit, [9, 0, 0, 0]) for logit in np.linspace(-8, 8, 50)])
+
+    readings = detector.finish(rows)
+
+    for values in ([r.score for r in readings], [r.probability for r in readings]):
+        assert None not in values
+        assert values == sorted(values)
+
+
+def test_finish_calibrates_with_temperature_and_bias(folder: Path, detector: Detector) -> None:
+    known = open_weights(folder).meta.slices["photo"].calibration
+    assert known is not None
+
+    (reading,) = detector.finish(outputs(1.25, [9, 0, 0, 0]))
+
+    expected = 1 / (1 + np.exp(-(1.25 / known.temperature + known.bias)))
+    assert reading.probability == pytest.approx(expected)
+
+
+def test_finish_has_no_probability_where_the_slice_is_not_calibrated(
+    folder: Path, detector: Detector
+) -> None:
+    facts = list(open_weights(folder).meta.slices.values())
+    bare = [index for index, known in enumerate(facts) if known.calibration is None]
+    assert bare, "every slice is calibrated now: drop this test"
+
+    for index in bare:
+        (reading,) = detector.finish(outputs(3.0, [float(index == i) for i in range(4)]))
+
+        assert reading.probability is None
+        assert reading.score > 0.9
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_finish_refuses_outputs_that_are_not_numbers(detector: Detector, bad: float) -> None:
+    for column in range(5):
+        rows = np.zeros((2, 5), np.float32)
+        rows[1, column] = bad
+
+        with pytest.raises(ValueError, match="not numbers"):
+            detector.finish(rows)
+
+
+def test_finish_refuses_outputs_of_another_model(detector: Detector) -> None:
+    with pytest.raises(ValueError, match=r"\(B, 5\), not \(2, 1\)"):
+        detector.finish(np.zeros((2, 1), np.float32))
+
+
+def test_load_says_what_runs_and_why(detector: Detector) -> None:
+    assert (detector.engine, detector.precision, detector.device) == ("openvino", "float32", "cpu")
+    assert detector.reason == "openvino: as set; float32: as set"
+    assert repr(detector) == f"Detector({detector.weights_id}, openvino, float32, cpu)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"engine": "onnx"}, "'onnx': set it to one of auto, openvino, torch"),
+        ({"precision": "int8"}, "'int8': set it to one of auto, float32, bfloat16"),
+    ],
+    ids=["engine", "precision"],
+)
+def test_load_lists_what_can_be_asked_for(
+    folder: Path, asked: dict[str, str], message: str
+) -> None:
+    with pytest.raises(EngineError, match=message):
+        load(weights=folder, **asked)
+
+
+def test_load_refuses_an_empty_batch(folder: Path) -> None:
+    with pytest.raises(ValueError, match="batch_limit is 0"):
+        load(weights=folder, batch_limit=0)
+
+
+@pytest.mark.parametrize(
+    ("engine", "extra"), [("torch", "pinclip[torch]"), ("openvino", "pinclip[worker]")]
+)
+def test_load_says_what_to_install_for_an_engine(
+    folder: Path, engine: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _name: None)
+
+    with pytest.raises(EngineError, match=re.escape(f"pip install '{extra}'")):
+        load(weights=folder, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_it", "is_fast", "expected"),
+    [
+        ("auto", True, True, "bfloat16"),
+        ("auto", True, False, "float32"),
+        ("auto", False, True, "float32"),
+        ("float32", True, True, "float32"),
+        ("bfloat16", True, False, "bfloat16"),
+    ],
+    ids=str,
+)
+def test_precision_follows_the_processor_unless_it_is_set(
+    asked: str, has_it: bool, is_fast: bool, expected: str
+) -> None:
+    precision, why = module.pick_precision(asked, has_it=has_it, is_fast=is_fast)
+
+    assert precision == expected
+    assert why.startswith(f"{expected}: ")
+
+
+def test_precision_that_the_processor_lacks_is_refused() -> None:
+    with pytest.raises(EngineError, match="set it to float32 or auto"):
+        module.pick_precision("bfloat16", has_it=False, is_fast=False)
+
+
+@pytest.mark.torch
+def test_torch_gives_the_readings_of_openvino(
+    folder: Path, detector: Detector, pictures: list[Image.Image]
+) -> None:
+    other = load(weights=folder, engine="torch", precision="float32")
+
+    assert other.engine == "torch"
+    some = pictures[2:4]
+    for ours, theirs in zip(detector.predict(some), other.predict(some), strict=True):
+        assert ours.slice == theirs.slice
+        assert ours.score == pytest.approx(theirs.score, abs=1e-3)
+
+
+def run(code: str) -> list[str]:
+    """Return the lines that a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.split()
+
+
+def test_import_pinclip_is_light() -> None:
+    heavy = run(
+        "import sys, pinclip\n"
+        "pinclip.__version__\n"
+        "print(*[name for name in ('numpy', 'openvino', 'torch', 'PIL', 'msgspec')"
+        " if name in sys.modules])"
+    )
+
+    assert heavy == []
+
+
+def test_load_on_a_cpu_never_imports_torch(folder: Path) -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("this machine has a GPU")
+
+    found = run(
+        "import sys, pathlib, pinclip\n"
+        f"detector = pinclip.load(weights=pathlib.Path({str(folder)!r}))\n"
+        "print(detector.engine, 'torch' in sys.modules, 'open_clip' in sys.modules)"
+    )
+
+    assert found == ["openvino", "False", "False"]
+
+
+def test_pinclip_names_what_it_has() -> None:
+    for name in pinclip.__all__:
+        assert getattr(pinclip, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'scan'"):
+        _ = pinclip.scan

