@@ -246,7 +246,7 @@ def _installed(name: str | None) -> Path:
     if name in found:
         return _folder(found[name])
     if not found:
-        detail = "No weights are installed. Install some: pip install pinclip-weights-b16"
+        detail = "No weights are installed: in a checkout of pinclip, pip install ./weights"
     elif name is None:
         detail = f"Several weights are installed: name one of {', '.join(sorted(found))}."
     else:
