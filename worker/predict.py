@@ -275,7 +275,7 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 def _told(line: Line, width: int) -> str:
     if isinstance(line.error, PathError):
-        said = f"{line.error.detail} {line.error.hint}"
+        said = f"{line.error.detail.rstrip('.')}. {line.error.hint}"
         return _row(width, line.path, line.error.code, "-", "-", said)
     return _row(
         width,
