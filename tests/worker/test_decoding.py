@@ -197,8 +197,9 @@ def test_pool_gives_no_image_the_answer_of_an_interrupted_one(
         with pytest.raises(Interrupted):
             faulty.decode(f"interrupts_and_waits {os.getpid()} {path}".encode())
     finally:
-        # Not the default, which ends this process: a signal may still be on its way.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        # Not the default, which ends this process: a signal may still be on its way. Nor ignored,
+        # which later children would inherit.
+        signal.signal(signal.SIGUSR1, lambda *_: None)
     path.touch()
 
     assert faulty.decode(corpus.build("png_rgb")).width == corpus.WIDTH
