@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from sdk.environment import SettingsError, load, variables
+from worker.supervisor import SETTINGS_STATUS
 
 from .settings import ServerSettings
-
-SETTINGS_STATUS = 3
 
 
 def serve(argv: Sequence[str]) -> int:
