@@ -19,6 +19,7 @@ import structlog
 import uvicorn
 
 from worker import log
+from worker.supervisor import SETTINGS_STATUS
 
 from .app import create_app
 from .clock import SystemClock
@@ -30,10 +31,8 @@ DRAIN_SECONDS = 6.0
 """Longest wait for answers under way after TERM."""
 CLOSE_SECONDS = 3
 """Longest wait for connections to close after that."""
-SETTINGS_STATUS = 3
 AWAY_STATUS = 5
-"""Exit status where the settings or the store cannot be used as they are, and where a later start
-may do better."""
+"""Exit status where a later start may do better: the database server is not there."""
 BACKLOG = 2048
 
 _log = structlog.get_logger(__name__)
