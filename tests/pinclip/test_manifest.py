@@ -10,6 +10,7 @@ import pytest
 
 from pinclip import data
 from pinclip.data import Row
+from pinclip.data.errors import DataError
 
 COLUMNS = ("file", "label", "source", "group", "fold", "style", "sha256_of_original", "camera")
 
@@ -65,7 +66,68 @@ def test_read_manifest_names_the_line_that_cannot_be_used(
 
 def test_read_manifest_refuses_a_group_in_two_folds(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="group in two folds"):
-        data.read_manifest(write(tmp_path, row(), row(fold="4")))
+        data.read_manifest(write(tmp_path, row(), row(file="ai/x/2.jpg", fold="4")))
+
+
+def test_read_manifest_does_without_what_others_do_not_write(tmp_path: Path) -> None:
+    lines = [f"{label}/{n}.jpg,{label},s{n % 4}" for label in ("ai", "real") for n in range(20)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,label,source", *lines]))
+
+    found = data.read_manifest(tmp_path, folds=4)
+
+    assert {(row.style, row.sha256_of_original, row.split) for row in found} == {("other", "", "")}
+    assert {(row.group, row.fold) for row in found} == {
+        (row.source, row.fold) for row in found if row.label == "ai"
+    }
+    assert {row.fold for row in found} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"file": "../../etc/passwd"}, "bad_manifest"),
+        ({"file": "/etc/passwd"}, "bad_manifest"),
+        ({"file": ""}, "bad_manifest"),
+        ({"fold": "-1"}, "bad_manifest"),
+        ({"fold": "x"}, "bad_manifest"),
+        ({"file": "ai/x/1.jpg"}, "bad_manifest"),
+        ({"file": "ai/x/1.jpg", "label": "real"}, "contradictory_labels"),
+        ({"label": "real", "sha256_of_original": "00"}, "contradictory_labels"),
+        ({"fold": "4"}, "group_in_two_folds"),
+    ],
+    ids=str,
+)
+def test_read_manifest_refuses_a_line_with_a_code(
+    tmp_path: Path, changes: dict[str, str], code: str
+) -> None:
+    second = row(**{"file": "ai/x/2.jpg", "sha256_of_original": "01", **changes})
+
+    with pytest.raises(DataError) as caught:
+        data.read_manifest(write(tmp_path, row(), second))
+
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no column file, label, source"),
+        (b"file,label\n1.jpg,ai\n", "no column source"),
+        (b"\xff\xfe\x00f", "UTF-8"),
+        (b"file,label,source,fold\n1.jpg,ai,x,0\n2.jpg,real\n", r"manifest\.csv:3"),
+    ],
+    ids=["empty", "column", "bytes", "short line"],
+)
+def test_read_manifest_says_why_a_file_is_none(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "manifest.csv").write_bytes(content)
+
+    with pytest.raises(DataError, match=said):
+        data.read_manifest(tmp_path)
+
+
+def test_read_manifest_says_that_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"manifest\.csv"):
+        data.read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("column", ["file", "label", "group", "fold", "sha256_of_original"])
