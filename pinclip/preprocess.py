@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+REENCODED_QUALITY = 70
+"""JPEG quality of `reencoded`: what a site that saves images again keeps, or a little less."""
+
+
 class Canonical(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every picture becomes before the model looks: bounded, and once through JPEG."""
 
@@ -42,6 +46,15 @@ class Preprocessing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+PREPROCESSING = Preprocessing(
+    canonical=Canonical(short_side=352, long_ratio=2.0, quality=85, reducing_gap=2.0),
+    size=224,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+"""What training uses and weights are shipped with; mean and std are CLIP's."""
 
 
 def prepare(rgb: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.float32]:
@@ -73,6 +86,19 @@ def transform(image: Image.Image, how: Preprocessing) -> NDArray[np.float32]:
     mean, std = np.asarray(how.mean, np.float32), np.asarray(how.std, np.float32)
     pixels: NDArray[np.float32] = (np.asarray(image, np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def reencoded(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture as a site might save it again: half its size, a JPEG of quality 70.
+
+    (H, W, 3), any size from 1x1 -> (H / 2, W / 2, 3), rounded, no side below one pixel.
+    """
+    image = Image.fromarray(rgb)
+    size = (max(1, round(image.width / 2)), max(1, round(image.height / 2)))
+    buffer = BytesIO()
+    half = image.resize(size, Image.Resampling.BICUBIC)
+    half.save(buffer, "JPEG", quality=REENCODED_QUALITY, subsampling="4:2:0")
+    return np.asarray(Image.open(buffer, formats=("JPEG",)))
 
 
 def to_rgb(image: Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:

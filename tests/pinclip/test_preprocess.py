@@ -10,7 +10,15 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from pinclip.preprocess import Canonical, Preprocessing, canonical, prepare, to_rgb, transform
+from pinclip.preprocess import (
+    Canonical,
+    Preprocessing,
+    canonical,
+    prepare,
+    reencoded,
+    to_rgb,
+    transform,
+)
 
 HOW = Preprocessing(
     canonical=Canonical(short_side=296, long_ratio=2.0, quality=84, reducing_gap=2.0),
@@ -120,6 +128,23 @@ def test_prepare_hardly_sees_a_jpeg_pass_that_came_before() -> None:
     after = prepare(np.asarray(Image.open(buffer)), HOW)
 
     assert np.abs(before - after).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("size", "half"), [((400, 300), (200, 150)), ((401, 33), (200, 16)), ((1, 1), (1, 1))], ids=str
+)
+def test_reencoded_is_half_the_picture_through_jpeg_70(
+    size: tuple[int, int], half: tuple[int, int]
+) -> None:
+    image = photograph(size)
+    kept = np.asarray(image).copy()
+    buffer = BytesIO()
+    image.resize(half, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=70)
+
+    again = reencoded(np.asarray(image))
+
+    np.testing.assert_array_equal(again, np.asarray(Image.open(buffer)))
+    np.testing.assert_array_equal(np.asarray(image), kept)
 
 
 @pytest.mark.parametrize("container", ["PNG", "BMP", "TIFF", "WEBP"])

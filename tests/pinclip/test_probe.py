@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from pinclip import probe
 from pinclip.data import SLICES, Row
@@ -103,16 +100,3 @@ def test_slice_question_asks_only_real_images_that_are_examples() -> None:
 
     assert (found.weight > 0).tolist() == [True, False, False, True]
     assert [SLICES[i] for i in found.classes[[0, 3]]] == ["screenshot", "cgi"]
-
-
-def test_write_head_keeps_rows_whatever_the_memory_order(tmp_path: Path) -> None:
-    made = probe.Head(weight=np.zeros((2, D), np.float32), bias=np.array([0, 1], np.float32))
-    kind = probe.Head(
-        weight=np.asfortranarray(FEATURES[:4]), bias=np.array([2, 3, 4, 5], np.float32)
-    )
-
-    probe.write_head(tmp_path / "head.safetensors", made, kind)
-
-    stored = load_file(tmp_path / "head.safetensors")
-    np.testing.assert_array_equal(stored["weight"][1:], FEATURES[:4])
-    assert stored["bias"].tolist() == [1, 2, 3, 4, 5]
