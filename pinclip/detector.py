@@ -2,6 +2,7 @@
 
     rgb --prepare--> (3, 224, 224) --forward--> (K,) --finish--> Reading
         any thread                  one thread        any thread
+    rgb --prepare_reencoded--^  the same picture, saved again smaller: does its score hold?
 
 `load` chooses the engine and the number format and says why in `reason`:
 
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from msgspec import Struct
 
-from .preprocess import prepare, to_rgb
-from .weights import Point, SliceFacts, Weights, open_weights
+from .preprocess import prepare, reencoded, to_rgb
+from .weights import Point, SliceFacts, Weights, named, open_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +71,7 @@ class Detector:
         self.weights_id = meta.id
         self.weights_sha256 = weights.sha256
         self.calibration_id = meta.calibration_id
+        self.preprocessing = meta.preprocessing
         self.batch_limit = batch_limit
         self.engine = tower.engine
         self.precision = tower.precision
@@ -85,6 +87,10 @@ class Detector:
     def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) upright RGB -> (3, 224, 224), what `forward` takes. Any thread."""
         return prepare(rgb, self._meta.preprocessing)
+
+    def prepare_reencoded(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same for the picture at half its size and JPEG quality 70. Any thread."""
+        return self.prepare(reencoded(rgb))
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, 224, 224), 1 <= B <= batch_limit -> (B, K) raw outputs. One thread."""
@@ -135,7 +141,8 @@ def load(
 ) -> Detector:
     """Return a detector that is ready to score.
 
-    `weights`: installed weights by name, a folder, or None for the only ones installed.
+    `weights`: installed weights by name, a folder (a str that is one, too), or None for the only
+    ones installed.
     Raises WeightsError for weights that are missing or damaged, EngineError for an engine or a
     number format that cannot run here.
     """
@@ -143,7 +150,8 @@ def load(
     _check_choice("precision", precision, PRECISIONS)
     if batch_limit < 1:
         raise ValueError(f"batch_limit is {batch_limit}: set it to 1 or more.")
-    opened = weights if isinstance(weights, Weights) else open_weights(weights)
+    which = named(weights) if isinstance(weights, str) else weights
+    opened = which if isinstance(which, Weights) else open_weights(which)
     engine, why_engine = _pick_engine(engine)
     build = _torch_tower if engine == "torch" else _openvino_tower
     tower, why_precision = build(opened, precision)
@@ -175,8 +183,8 @@ def _openvino_tower(weights: Weights, asked: str) -> tuple[Tower, str]:
     from .graph import OpenVinoTower, has_bfloat16
 
     precision, why = pick_precision(asked, has_it=has_bfloat16(), is_fast=_has_amx())
-    meta = weights.meta
-    tower = OpenVinoTower(weights.base(), meta.blocks, weights.head(), precision=precision)
+    blocks, pools = weights.meta.blocks, weights.meta.pools
+    tower = OpenVinoTower(weights.base(), blocks, weights.head(), pools=pools, precision=precision)
     return tower, why
 
 
@@ -187,9 +195,9 @@ def _torch_tower(weights: Weights, asked: str) -> tuple[Tower, str]:
     has_it = has_bfloat16(device)
     is_fast = has_it if device == "cuda" else _has_amx()
     precision, why = pick_precision(asked, has_it=has_it, is_fast=is_fast)
-    meta = weights.meta
+    blocks, pools = weights.meta.blocks, weights.meta.pools
     tower = TorchTower(
-        weights.base(), meta.blocks, weights.head(), precision=precision, device=device
+        weights.base(), blocks, weights.head(), pools=pools, precision=precision, device=device
     )
     return tower, why
 

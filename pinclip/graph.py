@@ -2,12 +2,13 @@
 
     images (B, 3, 224, 224)
       -> patches + class token + positions -> ln_pre -> 12 blocks        CLIP ViT-B/16
-      -> class tokens after the blocks that meta.json names, each layer-normed, joined
-      -> head (K, D)                                                     or none: features
+      -> pools of the tokens after the blocks that meta.json names, layer-normed, joined
+      -> head (K, D) and its hidden layer, if any                        or none: features
     outputs (B, K)                                                       (B, D)
 
 Linear weights stay int8 in the graph and are widened where they are used: the same numbers as
-a float32 graph (activations are never quantised), half of its memory. There is no compile cache:
+a float32 graph (activations are never quantised), half of its memory. Those that an adapter
+tuned are float32 constants, the sum of both (0011). There is no compile cache:
 a start takes about a second, and a cache would save a quarter of it for 87 MB of disk and memory.
 Knows nothing of images, scores or thresholds.
 """
@@ -20,14 +21,12 @@ import numpy as np
 import openvino as ov
 import openvino.opset15 as op
 
-from .weights import HEADS, PATCH, SIZE, TOKENS, WIDTH, Base
+from .weights import HEADS, PATCH, SIZE, TOKENS, WIDTH, Base, Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    Head = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 EPSILON = 1e-5
 QUICK_GELU = 1.702
@@ -42,7 +41,13 @@ class OpenVinoTower:
     device = "cpu"
 
     def __init__(
-        self, base: Base, blocks: Sequence[int], head: Head | None, *, precision: str
+        self,
+        base: Base,
+        blocks: Sequence[int],
+        head: Head | None,
+        *,
+        pools: Sequence[str] = ("class",),
+        precision: str,
     ) -> None:
         self.precision = precision
         settings = {
@@ -51,7 +56,8 @@ class OpenVinoTower:
             # 0: never quantise activations, which would be faster on CPUs with VNNI, but not exact.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
-        compiled = ov.Core().compile_model(build(base, blocks, head), "CPU", settings)
+        model = build(base, blocks, head, pools=pools)
+        compiled = ov.Core().compile_model(model, "CPU", settings)
         self._request = compiled.create_infer_request()
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -66,20 +72,25 @@ def has_bfloat16() -> bool:
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def build(base: Base, blocks: Sequence[int], head: Head | None) -> ov.Model:
-    """Return the graph; `blocks` count from 1, `head` is weight (K, D) and bias (K)."""
+def build(
+    base: Base,
+    blocks: Sequence[int],
+    head: Head | None,
+    *,
+    pools: Sequence[str] = ("class",),
+) -> ov.Model:
+    """Return the graph; `blocks` count from 1 and ascend, `pools` are some of weights.POOLS."""
     images = op.parameter([-1, 3, SIZE, SIZE], np.float32, name="images")
     tokens = _embed(images, base)  # (B, T, 768)
-    classes = []
+    read: dict[str, list[ov.Node]] = {pool: [] for pool in pools}
     for layer in range(max(blocks)):
         tokens = _block(tokens, base, f"transformer.resblocks.{layer}.")
         if layer + 1 in blocks:
-            classes.append(
-                _normalise(op.gather(tokens, _ints(0, scalar=True), _ints(1, scalar=True)))
-            )
-    outputs = op.concat(classes, 1)  # (B, 768 * len(blocks))
+            for pool, found in read.items():
+                found.append(_normalise(_pool(tokens, pool)))
+    outputs = op.concat([part for found in read.values() for part in found], 1)  # (B, D)
     if head is not None:
-        outputs = op.add(op.matmul(outputs, _floats(head[0]), False, True), _floats(head[1]))
+        outputs = _answer(outputs, head)
     return ov.Model([outputs], [images], "pinclip")
 
 
@@ -109,6 +120,33 @@ def _block(tokens: ov.Node, base: Base, at: str) -> ov.Node:
     return op.add(tokens, _linear(hidden, base, f"{at}mlp.c_proj."))
 
 
+def _pool(tokens: ov.Node, pool: str) -> ov.Node:
+    """(B, T, 768) -> (B, 768): the class token, or mean or standard deviation of the patches."""
+    if pool == "class":
+        return op.gather(tokens, _ints(0, scalar=True), _ints(1, scalar=True))
+    patches = op.slice(tokens, _ints(1), _ints(TOKENS), _ints(1), _ints(1))
+    if pool == "mean":
+        return op.reduce_mean(patches, _ints(1))
+    away = op.subtract(patches, op.reduce_mean(patches, _ints(1), True))
+    return op.sqrt(op.reduce_mean(op.multiply(away, away), _ints(1)))
+
+
+def _answer(features: ov.Node, head: Head) -> ov.Node:
+    """(B, D) -> (B, K)."""
+    outputs = _affine(features, head.weight, head.bias)
+    if head.hidden is None:
+        return outputs
+    hidden = op.gelu(_affine(features, head.hidden.weight, head.hidden.bias), "erf")
+    # Rows of zeros below the first: only the score reads the hidden layer.
+    rows = np.zeros((len(head.bias), len(head.hidden.output)), np.float32)
+    rows[0] = head.hidden.output
+    return op.add(outputs, op.matmul(hidden, _floats(rows), False, True))
+
+
+def _affine(inputs: ov.Node, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> ov.Node:
+    return op.add(op.matmul(inputs, _floats(weight), False, True), _floats(bias))
+
+
 def _split_heads(tokens: Any) -> ov.Node:
     """(B, T, 768) -> (B, heads, T, 64)."""
     shape = _ints(0, TOKENS, HEADS, WIDTH // HEADS)
@@ -116,9 +154,15 @@ def _split_heads(tokens: Any) -> ov.Node:
 
 
 def _linear(inputs: ov.Node, base: Base, at: str) -> ov.Node:
-    values, scale = base.quantised(f"{at}weight")
-    weight = op.multiply(op.convert(op.constant(values), "f32"), _floats(scale))
+    weight = _weight(base, f"{at}weight")
     return op.add(op.matmul(inputs, weight, False, True), _floats(base.tensor(f"{at}bias")))
+
+
+def _weight(base: Base, name: str) -> ov.Node:
+    if base.is_tuned(name):
+        return _floats(base.tensor(name))
+    values, scale = base.quantised(name)
+    return op.multiply(op.convert(op.constant(values), "f32"), _floats(scale))
 
 
 def _layer_norm(inputs: ov.Node, base: Base, at: str) -> ov.Node:

@@ -1,22 +1,26 @@
-"""What ships: the tower's int8 tensors, the head, and meta.json that says how good they are.
+"""What ships: the tower's tensors, adapter and head, and meta.json that says how good they are.
 
     folder/                     found by name (entry-point group `pinclip.weights`) or by path
       meta.json         Meta    identity, preprocessing, calibration, error rates, licences
       base.safetensors          CLIP ViT-B/16 image tower, int8 per output channel
-      head.safetensors          weight (K, D), bias (K): one score logit, then one per slice
+      adapter.safetensors       optional: low-rank changes of the tower, added where it is read
+      head.safetensors          weight (K, D), bias (K): one score logit, then one per slice;
+                                optional: a hidden layer that adds to the score logit
 
 `open_weights` returns only what is whole: every tensor's name, shape and type is checked, then
 the sha256 of all of them. Knows how the numbers are stored, not how they are computed with.
+docs/decisions/0011 says why an adapter is never merged into the int8 tensors.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -28,12 +32,17 @@ from .preprocess import Preprocessing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Layout = Mapping[str, tuple[tuple[int, ...], str]]
+
 GROUP = "pinclip.weights"
 """Entry-point group in which a weights distribution names its package."""
 FORMAT = 1
 """Version of meta.json that this code reads."""
 POINTS = ("strict", "balanced", "sensitive")
 """Names of the operating points, from few false alarms to many."""
+POOLS = ("class", "mean", "std")
+"""What can be read of the tokens after a block: the class token, or mean or spread of patches."""
+FLOATS = "F16|F32"
 
 MODEL = "ViT-B-16-quickgelu"
 """open_clip's name of the one tower that is built here."""
@@ -125,8 +134,8 @@ class Data(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     groups: int
 
 
-class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """meta.json."""
+class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """meta.json. What has a default is left out of the file where it is the default."""
 
     format: int
     id: str
@@ -136,7 +145,13 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str
     base: File
     head: File
+    adapter: File | None = None
+    """Low-rank changes of q, k, v of some blocks (`Base`), if the tower was tuned."""
+    hidden: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Width of the head's hidden layer (`Hidden`); 0: the head is linear."""
     blocks: tuple[int, ...]
+    pools: tuple[str, ...] = ("class",)
+    """What the head reads of each block, of POOLS; joined pool by pool, then block by block."""
     outputs: tuple[str, ...]
     preprocessing: Preprocessing
     calibration_id: str
@@ -145,6 +160,28 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     slices: dict[str, SliceFacts]
     data: Data
     sources: tuple[SourceRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hidden:
+    """GELU(weight x + bias) . output is added to the score logit; GELU is the exact one (erf).
+
+    weight (H, D), bias (H,), output (H,). Heads that were trained side by side and averaged are
+    one wide layer: rows joined, outputs divided by their number.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    output: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """weight (K, D) and bias (K,) give the outputs; `hidden`, where there is one, adds to row 0."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    hidden: Hidden | None = None
 
 
 class Weights:
@@ -159,25 +196,40 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """One digest of all that decides a score: both files' tensors and the preprocessing."""
+        """One digest of all that decides a score: every file's tensors and the preprocessing."""
         return identity(self.meta)
 
     def base(self) -> Base:
-        """Open the tower's tensors."""
-        return Base(self.folder / self.meta.base.file)
+        """Open the tower's tensors, with the adapter's changes where there is one."""
+        adapter = self.meta.adapter
+        return Base(
+            self.folder / self.meta.base.file,
+            adapter=None if adapter is None else self.folder / adapter.file,
+        )
 
-    def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return weight (K, D) and bias (K)."""
+    def head(self) -> Head:
+        """Return the head, float32."""
         with _open(self.folder / self.meta.head.file) as file:
-            return file.get_tensor("weight"), file.get_tensor("bias")
+            read = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - a safetensors file is not iterable
+        hidden = None
+        if self.meta.hidden:
+            hidden = Hidden(**{key: read[f"hidden.{key}"] for key in ("weight", "bias", "output")})
+        return Head(weight=read["weight"], bias=read["bias"], hidden=hidden)
 
 
 class Base:
-    """The tower's tensors by open_clip's names, without the leading `visual.`."""
+    """The tower's tensors by open_clip's names, without the leading `visual.`.
 
-    def __init__(self, path: Path) -> None:
+    `adapter` is a file of low-rank factors a (r, 768) and b (768, r) for q, k and v of the tuned
+    blocks: W = scale * int8 + b a, in float32 (LoRA, arXiv 2106.09685, eq. 3, its scaling inside
+    b). The sum is never quantised again; tensors that were not tuned stay as they are stored.
+    """
+
+    def __init__(self, path: Path, *, adapter: Path | None = None) -> None:
         self._file = _open(path)
         self._names = frozenset(self._file.keys())
+        self._adapter = None if adapter is None else _open(adapter)
+        self._tuned = frozenset(_tuned(self._adapter.keys())) if self._adapter else frozenset()
 
     def names(self) -> list[str]:
         """Return the names of all tensors, scales apart."""
@@ -185,17 +237,31 @@ class Base:
         return sorted(name.removeprefix("visual.") for name in names)
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """Return one tensor, dequantised."""
+        """Return one tensor, dequantised and with the adapter's change."""
         values: NDArray[np.float32] = self._file.get_tensor(f"visual.{name}").astype(np.float32)
-        if f"visual.{name}.scale" not in self._names:
-            return values
-        scale: NDArray[np.float32] = self._file.get_tensor(f"visual.{name}.scale")
-        return values * (scale if name == "proj" else scale[:, None])
+        if f"visual.{name}.scale" in self._names:
+            scale: NDArray[np.float32] = self._file.get_tensor(f"visual.{name}.scale")
+            values = values * (scale if name == "proj" else scale[:, None])
+        return values + self._change(name) if self.is_tuned(name) else values
+
+    def is_tuned(self, name: str) -> bool:
+        """Return whether the adapter changes this tensor, so that it is float32 only."""
+        return name in self._tuned
 
     def quantised(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Return a linear weight as stored: int8 (out, in) and its scales (out, 1)."""
+        """Return a linear weight as stored, without an adapter: int8 (out, in), scales (out, 1)."""
         scale = self._file.get_tensor(f"visual.{name}.scale")
         return self._file.get_tensor(f"visual.{name}"), scale[:, None]
+
+    def _change(self, name: str) -> NDArray[np.float32]:
+        """Return b a of q, k and v, one below the other as in the joined weight: (2304, 768)."""
+        at = name.removesuffix("_weight")
+        file: Any = self._adapter
+        factors = [
+            [file.get_tensor(f"{at}.{part}.{side}").astype(np.float32) for side in "ba"]
+            for part in "qkv"
+        ]
+        return np.concatenate([b @ a for b, a in factors])
 
 
 def open_weights(which: str | Path | None = None) -> Weights:
@@ -207,11 +273,15 @@ def open_weights(which: str | Path | None = None) -> Weights:
     meta = _read_meta(folder / "meta.json")
     _check_meta(meta, folder)
     _check_file(folder, meta.base, dict(_base_layout()))
-    features = len(meta.blocks) * WIDTH
-    outputs = len(meta.outputs)
-    layout = {"weight": ((outputs, features), "F32"), "bias": ((outputs,), "F32")}
-    _check_file(folder, meta.head, layout)
+    if meta.adapter is not None:
+        _check_file(folder, meta.adapter, _adapter_layout(folder / meta.adapter.file))
+    _check_file(folder, meta.head, _head_layout(meta))
     return Weights(folder, meta)
+
+
+def named(text: str | None) -> str | Path | None:
+    """Return what `open_weights` takes for what a person wrote: a folder, or else a name."""
+    return Path(text) if text is not None and Path(text).is_dir() else text
 
 
 def digest(path: Path) -> str:
@@ -230,7 +300,12 @@ def digest(path: Path) -> str:
 
 def identity(meta: Meta) -> str:
     """Return the digest of all that decides a score."""
-    parts = [meta.base.sha256, meta.head.sha256, meta.blocks, meta.outputs, meta.preprocessing]
+    parts: list[object] = [meta.base.sha256, meta.head.sha256]
+    parts += [meta.blocks, meta.outputs, meta.preprocessing]
+    if meta.adapter is not None:
+        parts.append({"adapter": meta.adapter.sha256})
+    if meta.pools != ("class",):
+        parts.append({"pools": meta.pools})
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
@@ -289,7 +364,9 @@ def _check_meta(meta: Meta, folder: Path) -> None:
         )
     if (
         meta.outputs != ("score", *meta.slices)
-        or not all(1 <= block <= LAYERS for block in meta.blocks)
+        or not _are_some_of(meta.blocks, range(1, LAYERS + 1))
+        or list(meta.blocks) != sorted(meta.blocks)
+        or not _are_some_of(meta.pools, POOLS)
         or meta.preprocessing.size != SIZE
         or any(tuple(facts.points) != POINTS for facts in meta.slices.values())
         or meta.calibration_id != calibration_id(meta.slices)
@@ -299,13 +376,21 @@ def _check_meta(meta: Meta, folder: Path) -> None:
         )
 
 
-def _check_file(
-    folder: Path, facts: File, layout: Mapping[str, tuple[tuple[int, ...], str]]
-) -> None:
+def _are_some_of(chosen: Collection[object], allowed: Collection[object]) -> bool:
+    """Return whether at least one was chosen, each is allowed, and none comes twice."""
+    return 0 < len(chosen) == len(set(chosen) & set(allowed))
+
+
+def _check_file(folder: Path, facts: File, layout: Layout) -> None:
     """Refuse a file whose tensors are not those of `layout` (name: shape, types) or meta.json."""
     path = folder / facts.file
     with _open(path) as file:
         found = {name: file.get_slice(name) for name in sorted(file.keys())}
+        if foreign := sorted(found.keys() - layout.keys()):
+            raise WeightsError(
+                "weights_foreign",
+                f"{path} has a tensor {foreign[0]} that this pinclip would not use. {REMEDY}",
+            )
         for name, (shape, kinds) in layout.items():
             if name not in found:
                 raise WeightsError("weights_foreign", f"{path} has no tensor {name}. {REMEDY}")
@@ -332,9 +417,47 @@ def _open(path: Path) -> Any:
         ) from None
 
 
+def _head_layout(meta: Meta) -> Layout:
+    """Return every tensor of the head: shape, allowed types, by name."""
+    features, outputs = len(meta.pools) * len(meta.blocks) * WIDTH, len(meta.outputs)
+    layout = {"weight": ((outputs, features), "F32"), "bias": ((outputs,), "F32")}
+    if meta.hidden:
+        layout |= {
+            "hidden.weight": ((meta.hidden, features), FLOATS),
+            "hidden.bias": ((meta.hidden,), FLOATS),
+            "hidden.output": ((meta.hidden,), FLOATS),
+        }
+    return layout
+
+
+def _adapter_layout(path: Path) -> Layout:
+    """Return every tensor of an adapter that tunes the blocks that this file names."""
+    layout = {}
+    with _open(path) as file:
+        names = frozenset(file.keys())
+        for tuned in _tuned(names):
+            for part in "qkv":
+                at = f"{tuned.removesuffix('_weight')}.{part}"
+                # The file says the rank; a without any is refused for its shape.
+                rank = (*file.get_slice(f"{at}.a").get_shape(), 0)[0] if f"{at}.a" in names else 0
+                layout[f"{at}.a"] = ((rank, WIDTH), FLOATS)
+                layout[f"{at}.b"] = ((WIDTH, rank), FLOATS)
+    if not layout:
+        raise WeightsError("weights_foreign", f"{path} tunes no block. {REMEDY}")
+    return layout
+
+
+def _tuned(names: Collection[str]) -> Iterator[str]:
+    """Yield the tower's tensors that an adapter with these tensors changes."""
+    for layer in range(LAYERS):
+        at = f"transformer.resblocks.{layer}.attn.in_proj"
+        if any(name.startswith(f"{at}.") for name in names):
+            yield f"{at}_weight"
+
+
 def _base_layout() -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
     """Yield every tensor of the tower: name, shape, allowed types."""
-    small = "F16|F32"
+    small = FLOATS
     yield "visual.class_embedding", ((WIDTH,), small)
     yield "visual.positional_embedding", ((TOKENS, WIDTH), small)
     yield "visual.conv1.weight", ((WIDTH, 3, PATCH, PATCH), small)
@@ -358,4 +481,4 @@ def _linear(
 ) -> Iterator[tuple[str, tuple[tuple[int, ...], str]]]:
     yield f"{prefix}weight", ((outputs, inputs), "I8")
     yield f"{prefix}weight.scale", ((outputs,), "F32")
-    yield f"{prefix}bias", ((outputs,), "F16|F32")
+    yield f"{prefix}bias", ((outputs,), FLOATS)

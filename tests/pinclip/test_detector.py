@@ -233,6 +233,22 @@ def test_torch_gives_the_readings_of_openvino(
         assert ours.score == pytest.approx(theirs.score, abs=1e-3)
 
 
+@pytest.mark.torch
+def test_engines_agree_on_a_tuned_tower_with_a_deep_head(
+    tuned_folder: Path, pictures: list[Image.Image]
+) -> None:
+    ours, theirs = (
+        load(weights=tuned_folder, engine=engine, precision="float32")
+        for engine in ("openvino", "torch")
+    )
+    batch = np.stack([ours.prepare(np.asarray(picture)) for picture in pictures[1:3]])
+
+    outputs = ours.forward(batch)
+
+    assert outputs.shape == (2, 5)
+    np.testing.assert_allclose(outputs, theirs.forward(batch), atol=1e-3)
+
+
 def run(code: str) -> list[str]:
     """Return the lines that a fresh interpreter prints."""
     done = subprocess.run(

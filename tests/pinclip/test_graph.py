@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import openvino as ov
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
+from scipy.special import erf
 
-from pinclip.graph import OpenVinoTower
+from pinclip.graph import OpenVinoTower, build
 from pinclip.preprocess import prepare
-from pinclip.weights import Weights, open_weights
+from pinclip.weights import Base, Head, Hidden, Weights, open_weights
 
 if TYPE_CHECKING:
     from pinclip.tower import TorchTower
@@ -116,12 +119,119 @@ def test_graph_without_a_head_gives_the_features_that_the_head_sees(
     weights: Weights, whole: np.ndarray, batch: np.ndarray
 ) -> None:
     bare = OpenVinoTower(weights.base(), weights.meta.blocks, None, precision="float32")
-    weight, bias = weights.head()
+    head = weights.head()
 
     features = bare.forward(batch[:1])
 
-    assert features.shape == (1, weight.shape[1])
+    assert features.shape == (1, head.weight.shape[1])
     parts = features.reshape(1, len(weights.meta.blocks), -1)
     np.testing.assert_allclose(parts.mean(-1), 0, atol=1e-4)
     np.testing.assert_allclose(parts.std(-1), 1, atol=1e-3)
-    np.testing.assert_allclose(features @ weight.T + bias, whole[:1], atol=1e-3)
+    linear = features @ head.weight.T + head.bias  # the hidden layer adds to the first alone
+    np.testing.assert_allclose(linear[:, 1:], whole[:1, 1:], atol=1e-3)
+
+
+# A tuned tower with a deep head. Two blocks only, so that it is quick; the second one is tuned.
+
+BLOCKS, POOLS = (1, 2), ("class", "mean", "std")
+AT = "transformer.resblocks.1.attn.in_proj"
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    random = np.random.default_rng(3)
+    factors = {}
+    for part in "qkv":
+        factors[f"{AT}.{part}.a"] = random.normal(0, 0.03, (3, 768)).astype(np.float32)
+        factors[f"{AT}.{part}.b"] = random.normal(0, 0.3, (768, 3)).astype(np.float32)
+    path = tmp_path_factory.mktemp("adapter") / "adapter.safetensors"
+    save_file(factors, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(folder: Path, adapter: Path) -> Base:
+    return Base(folder / "base.safetensors", adapter=adapter)
+
+
+@pytest.fixture(scope="module")
+def deep() -> Head:
+    random = np.random.default_rng(4)
+    wide = 768 * len(BLOCKS) * len(POOLS)
+    return Head(
+        weight=random.normal(0, 0.02, (3, wide)).astype(np.float32),
+        bias=random.normal(size=3).astype(np.float32),
+        hidden=Hidden(
+            weight=random.normal(0, 0.02, (5, wide)).astype(np.float32),
+            bias=random.normal(size=5).astype(np.float32),
+            # Large, so that the exact GELU can be told from its approximations.
+            output=30 * random.normal(size=5).astype(np.float32),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, adapter: Path, deep: Head, batch: np.ndarray) -> np.ndarray:
+    """What the parts mean, worked out from open_clip's blocks one by one."""
+    import torch
+    from safetensors.numpy import load_file
+
+    from pinclip.tower import image_tower
+
+    visual = image_tower(Base(folder / "base.safetensors"))
+    factors = load_file(adapter)
+    with torch.no_grad():
+        whole = visual.transformer.resblocks[1].attn.in_proj_weight
+        for row, part in zip((0, 768, 1536), "qkv", strict=True):
+            change = factors[f"{AT}.{part}.b"] @ factors[f"{AT}.{part}.a"]
+            whole[row : row + 768] += torch.from_numpy(change)
+        first = visual.transformer.resblocks[0](visual._embeds(torch.from_numpy(batch[:2])))
+        second = visual.transformer.resblocks[1](first)
+    tokens = [first.numpy().astype(np.float64), second.numpy().astype(np.float64)]
+    parts = [t[:, 0] for t in tokens]
+    parts += [t[:, 1:].mean(axis=1) for t in tokens]
+    parts += [t[:, 1:].std(axis=1) for t in tokens]
+    normed = [
+        (p - p.mean(-1, keepdims=True)) / np.sqrt(p.var(-1, keepdims=True) + 1e-5) for p in parts
+    ]
+    features = np.concatenate(normed, axis=1)
+    outputs = features @ deep.weight.T + deep.bias
+    assert deep.hidden is not None
+    inner = features @ deep.hidden.weight.T + deep.hidden.bias
+    outputs[:, 0] += inner * (1 + erf(inner / np.sqrt(2))) / 2 @ deep.hidden.output
+    return outputs
+
+
+@pytest.mark.torch
+def test_graph_runs_adapter_pools_and_hidden_layer_as_they_are_defined(
+    tuned: Base, deep: Head, batch: np.ndarray, expected: np.ndarray
+) -> None:
+    graph = OpenVinoTower(tuned, BLOCKS, deep, pools=POOLS, precision="float32")
+
+    np.testing.assert_allclose(graph.forward(batch[:2]), expected, atol=1e-3)
+
+
+@pytest.mark.torch
+def test_tower_runs_adapter_pools_and_hidden_layer_as_they_are_defined(
+    tuned: Base, deep: Head, batch: np.ndarray, expected: np.ndarray
+) -> None:
+    from pinclip.tower import TorchTower
+
+    tower = TorchTower(tuned, BLOCKS, deep, pools=POOLS, precision="float32", device="cpu")
+
+    np.testing.assert_allclose(tower.forward(batch[:2]), expected, atol=1e-3)
+
+
+def test_graph_keeps_what_was_not_tuned_in_int8(tuned: Base, folder: Path, deep: Head) -> None:
+    plain = build(Base(folder / "base.safetensors"), BLOCKS, None)
+    changed = build(tuned, BLOCKS, None)
+
+    assert eight_bits(plain) - eight_bits(changed) == 3 * 768 * 768
+    assert eight_bits(changed) == 768 * 768 * (12 * len(BLOCKS) - 3)
+
+
+def eight_bits(model: ov.Model) -> int:
+    """Return how many numbers of the graph are stored in int8."""
+    constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
+    kept = [node for node in constants if node.get_element_type() == ov.Type.i8]
+    return sum(int(np.prod(node.get_output_shape(0))) for node in kept)

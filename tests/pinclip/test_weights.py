@@ -44,9 +44,11 @@ def own(path: Path) -> Path:
 def test_open_weights_opens_a_folder_that_is_whole(copy: Path) -> None:
     opened = open_weights(copy)
 
-    weight, bias = opened.head()
-    assert weight.shape == (len(opened.meta.outputs), weights.WIDTH * len(opened.meta.blocks))
-    assert bias.shape == (len(opened.meta.outputs),)
+    head = opened.head()
+    assert head.weight.shape == (len(opened.meta.outputs), weights.WIDTH * len(opened.meta.blocks))
+    assert head.bias.shape == (len(opened.meta.outputs),)
+    assert head.hidden is not None
+    assert head.hidden.weight.shape == (opened.meta.hidden, head.weight.shape[1])
     assert len(opened.sha256) == 64
 
 
@@ -168,6 +170,183 @@ def test_open_weights_refuses_a_meta_that_is_not_one(copy: Path, text: str) -> N
     (copy / "meta.json").write_text(text)
 
     assert refusal(copy).code in ("weights_damaged", "weights_foreign")
+
+
+def rewrite(target: Path, **changes: object) -> None:
+    """Change fields of meta.json and name the files' tensors as they are."""
+    meta = msgspec.json.decode((target / "meta.json").read_bytes()) | changes
+    for field in ("head", "adapter"):
+        if field in meta:
+            meta[field]["sha256"] = weights.digest(target / meta[field]["file"])
+    (target / "meta.json").write_bytes(msgspec.json.encode(meta))
+
+
+def factors(blocks: tuple[int, ...], rank: int = 4) -> dict[str, np.ndarray]:
+    """Return an adapter's tensors for blocks that count from 0."""
+    random = np.random.default_rng(0)
+    return {
+        f"transformer.resblocks.{block}.attn.in_proj.{part}.{side}": random.normal(
+            size=(rank, 768) if side == "a" else (768, rank)
+        ).astype(np.float16)
+        for block in blocks
+        for part in "qkv"
+        for side in "ab"
+    }
+
+
+@pytest.fixture
+def tuned(copy: Path) -> Path:
+    """Weights with an adapter of two blocks, all pools and a hidden layer of three units."""
+    save_file(factors((1, 10)), copy / "adapter.safetensors")
+    tensors = load_file(copy / "head.safetensors")
+    outputs, features = tensors["weight"].shape
+    tensors["weight"] = np.zeros((outputs, 3 * features), np.float32)
+    tensors["hidden.weight"] = np.ones((3, 3 * features), np.float16)
+    tensors["hidden.bias"] = np.ones(3, np.float16)
+    tensors["hidden.output"] = np.ones(3, np.float32)
+    save_file(tensors, copy / "head.safetensors")
+    adapter = {"file": "adapter.safetensors", "sha256": "", "license": "MIT", "origin": "drawn"}
+    rewrite(copy, adapter=adapter, hidden=3, pools=["class", "mean", "std"])
+    return copy
+
+
+def test_open_weights_opens_adapter_pools_and_hidden_layer(tuned: Path) -> None:
+    opened = open_weights(tuned)
+
+    hidden = opened.head().hidden
+    assert hidden is not None
+    assert hidden.weight.shape == (3, 3 * 7 * 768)
+    assert hidden.weight.dtype == hidden.bias.dtype == hidden.output.dtype == np.float32
+    assert opened.base().is_tuned("transformer.resblocks.10.attn.in_proj_weight")
+    assert not opened.base().is_tuned("transformer.resblocks.0.attn.in_proj_weight")
+
+
+def test_base_adds_the_adapter_to_the_dequantised_weight(tuned: Path, folder: Path) -> None:
+    plain, merged = weights.Base(folder / "base.safetensors"), open_weights(tuned).base()
+    at = "transformer.resblocks.1.attn.in_proj"
+    read = load_file(tuned / "adapter.safetensors")
+
+    change = merged.tensor(f"{at}_weight") - plain.tensor(f"{at}_weight")
+
+    for row, part in zip((0, 768, 1536), "qkv", strict=True):
+        b, a = (read[f"{at}.{part}.{side}"].astype(np.float64) for side in "ba")
+        np.testing.assert_allclose(change[row : row + 768], b @ a, atol=1e-5)
+    other = "transformer.resblocks.1.attn.out_proj.weight"
+    np.testing.assert_array_equal(merged.tensor(other), plain.tensor(other))
+
+
+def test_sha256_is_of_adapter_and_pools_too(tuned: Path) -> None:
+    meta = open_weights(tuned).meta
+    assert meta.adapter is not None
+    replace = msgspec.structs.replace
+    others = [
+        replace(meta, adapter=None),
+        replace(meta, adapter=replace(meta.adapter, sha256="0" * 64)),
+        replace(meta, pools=("class", "std", "mean")),
+        replace(meta, pools=("class",)),
+    ]
+
+    assert len({weights.identity(other) for other in [meta, *others]}) == 5
+
+
+def test_meta_says_nothing_of_what_is_not_there(folder: Path) -> None:
+    written = msgspec.json.encode(msgspec.structs.replace(open_weights(folder).meta, hidden=0))
+
+    assert not {"adapter", "hidden", "pools"} & msgspec.json.decode(written).keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors.clear(),
+        lambda tensors: tensors.pop("transformer.resblocks.1.attn.in_proj.k.b"),
+        lambda tensors: tensors.pop("transformer.resblocks.1.attn.in_proj.k.a"),
+        lambda tensors: tensors.update(
+            factors((1,), rank=5)
+            | factors((10,))
+            | {"transformer.resblocks.1.attn.in_proj.q.b": np.zeros((768, 4), np.float16)}
+        ),
+        lambda tensors: tensors.update(
+            {"transformer.resblocks.10.attn.in_proj.v.a": np.zeros((4, 512), np.float16)}
+        ),
+        lambda tensors: tensors.update(
+            {"transformer.resblocks.10.attn.in_proj.v.a": np.zeros((), np.float16)}
+        ),
+        lambda tensors: tensors.update(
+            {"transformer.resblocks.12.attn.in_proj.q.a": np.zeros((4, 768), np.float16)}
+        ),
+        lambda tensors: tensors.update(
+            {name: values.astype(np.float64) for name, values in tensors.items()}
+        ),
+    ],
+    ids=["nothing", "no b", "no a", "two ranks", "narrow", "a number", "no such block", "float64"],
+)
+def test_open_weights_refuses_an_adapter_of_another_shape(
+    tuned: Path, change: Callable[[dict[str, np.ndarray]], object]
+) -> None:
+    tensors = factors((1, 10))
+    change(tensors)
+    save_file(tensors, tuned / "adapter.safetensors")
+    rewrite(tuned)
+
+    error = refusal(tuned)
+
+    assert error.code == "weights_foreign"
+    assert "adapter.safetensors" in str(error)
+
+
+def test_open_weights_refuses_an_adapter_with_other_numbers(tuned: Path) -> None:
+    save_file(factors((1, 10), rank=2), tuned / "adapter.safetensors")
+
+    assert refusal(tuned).code == "weights_damaged"
+
+
+def test_open_weights_names_an_adapter_that_is_missing(tuned: Path) -> None:
+    (tuned / "adapter.safetensors").unlink()
+
+    error = refusal(tuned)
+
+    assert error.code == "weights_missing"
+    assert "adapter.safetensors" in str(error)
+
+
+@pytest.mark.parametrize("hidden", [0, 2, 4])
+def test_open_weights_refuses_a_hidden_layer_that_meta_does_not_tell(
+    tuned: Path, hidden: int
+) -> None:
+    rewrite(tuned, hidden=hidden)
+
+    error = refusal(tuned)
+
+    assert error.code == "weights_foreign"
+    assert "hidden" in str(error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pools": []},
+        {"pools": ["class", "class", "mean"]},
+        {"pools": ["class", "mean", "max"]},
+        {"hidden": -1},
+        {"blocks": []},
+        {"blocks": [6, 7, 8, 9, 10, 12, 11]},
+        {"blocks": [6, 6, 8, 9, 10, 11, 12]},
+    ],
+    ids=lambda changes: str(next(iter(changes.items()))),
+)
+def test_open_weights_refuses_features_that_this_code_would_misread(
+    tuned: Path, changes: dict[str, object]
+) -> None:
+    rewrite(tuned, **changes)
+
+    assert refusal(tuned).code == "weights_damaged"
+
+
+def test_named_takes_a_folder_for_a_folder_and_the_rest_for_names(tmp_path: Path) -> None:
+    assert weights.named(str(tmp_path)) == tmp_path
+    assert weights.named("b16") == "b16"
+    assert weights.named(None) is None
 
 
 def install(site: Path, folder: Path, name: str) -> None:
