@@ -24,10 +24,11 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "forbidden_addresses": (),
     "poisoned_image": (),
     "parity": ("{data}",),
+    "left_out": ("{data}", "{run}"),
     "kill_sweep": (),
     "cold_start": (),
 }
-"""Each program's arguments; one that needs {data} runs only when --data is given."""
+"""Each program's arguments; one that needs {data} or {run} runs only when that is given."""
 
 
 def machine() -> dict[str, object]:
@@ -75,15 +76,18 @@ def main() -> int:
     """Run the benchmarks that were named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *PROGRAMS], default=[])
-    parser.add_argument("--data", help="labelled images with a manifest.csv, for parity")
+    parser.add_argument("--data", help="labelled images with a manifest.csv")
+    parser.add_argument("--run", help="run folder of `pinclip train --all-folds` on --data")
     args = parser.parse_args()
     good = True
     for name in args.names or PROGRAMS:
         arguments = PROGRAMS[name]
-        if "{data}" in arguments and not args.data:
-            print(f"== {name}: not run; it needs labelled images: make bench DATA=FOLDER")
+        given = {"data": args.data, "run": args.run}
+        missing = [key for key, value in given.items() if f"{{{key}}}" in arguments and not value]
+        if missing:
+            print(f"== {name}: not run; it needs --{' and --'.join(missing)}")
             continue
-        good &= run(name, tuple(word.format(data=args.data) for word in arguments))
+        good &= run(name, tuple(word.format(**given) for word in arguments))
     return 0 if good else 1
 
 
