@@ -84,6 +84,7 @@ class ScanWarning(StrEnum):
     HEAVY_RECOMPRESSION = "heavy_recompression"
     SCREENSHOT_LIKE = "screenshot_like"
     ILLUSTRATION = "illustration"
+    VERDICT_UNSTABLE = "verdict_unstable"
     UNCALIBRATED_SLICE = "uncalibrated_slice"
     DECLARATION_UNSIGNED = "declaration_unsigned"
     ANIMATION_SAMPLED = "animation_sampled"
@@ -93,11 +94,11 @@ class ScanWarning(StrEnum):
 class OperatingPoint(Struct, frozen=True, kw_only=True):
     """A named threshold and the error rate measured at it, on images like this one.
 
-    `threshold` and `clear_below` are scores in [0, 1]: at or above the first the verdict is
-    `likely_ai`, below the second `no_sign_of_ai`, between them `inconclusive`. All numbers but
-    `n` are null where fewer than 300 real images of the slice were measured; such a slice is
-    always `inconclusive`. `clear_below` alone is null where fewer than 300 AI images were; such a
-    slice is never `no_sign_of_ai`.
+    `threshold` and `clear_below` are scores in [0, 1]: at or above the first, re-encoded too, the
+    verdict is `likely_ai`, below the second `no_sign_of_ai`, between them `inconclusive`. All
+    numbers but `n` are null where fewer than 300 real images of the slice were measured; such a
+    slice is always `inconclusive`. `clear_below` alone is null where fewer than 300 AI images were;
+    such a slice is never `no_sign_of_ai`.
     """
 
     name: PointName

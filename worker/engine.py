@@ -34,7 +34,9 @@ def load(settings: WorkerSettings) -> Detector:
     Raises DetectorUnusable, whatever was wrong with it.
     """
     try:
+        chosen = {"weights": settings.weights} if settings.weights else {}
         detector = _named(settings.detector)(
+            **chosen,
             engine=settings.engine,
             precision=settings.precision,
             batch_limit=settings.batch_limit,

@@ -1,9 +1,11 @@
 """From an entry to arrays for the model: gets the bytes, reads what they say, decodes, prepares.
 
     Entry --get--> bytes as served --prepare--> an array for each sampled frame, and facts
+                                   --prepare_again--> the array of one frame, re-encoded
 
-Both steps block, belong on threads, and raise Refusal for what is the image's own fault. Decoded
-pictures (up to 120 MB) live only inside `prepare`. Knows nothing of leases or verdicts.
+All steps block, belong on threads, and raise Refusal for what is the image's own fault. Decoded
+pictures (up to 120 MB) live only inside these, so `prepare_again`, which few images need, decodes
+again. Knows nothing of leases or verdicts.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ class Preparer:
         """Return the arrays of the image's sampled frames, or raise Refusal."""
         decoded = self._decoder.decode(data)
         return Prepared(
-            arrays=tuple(self._array(frame) for frame in decoded.frames),
+            arrays=tuple(self._detector.prepare(_rgb(frame)) for frame in decoded.frames),
             mime=decoded.mime,
             facts=Facts(
                 width=decoded.width,
@@ -121,9 +123,13 @@ class Preparer:
             declaration=self._read_declaration(data),
         )
 
-    def _array(self, frame: Frame) -> NDArray[np.float32]:
-        flat = np.frombuffer(frame.rgb, np.uint8)
-        return self._detector.prepare(flat.reshape(frame.height, frame.width, 3))
+    def prepare_again(self, data: bytes, frame: int) -> NDArray[np.float32]:
+        """Return the array of one of the sampled frames, re-encoded, or raise Refusal.
+
+        Raises IndexError where decoding had less time and came to fewer frames than before.
+        """
+        decoded = self._decoder.decode(data)
+        return self._detector.prepare_reencoded(_rgb(decoded.frames[frame]))
 
 
 def overdue() -> Refusal:
@@ -131,3 +137,7 @@ def overdue() -> Refusal:
     return Refusal(
         ScanErrorCode.DEADLINE_EXCEEDED, "The scan was not done before its deadline passed."
     )
+
+
+def _rgb(frame: Frame) -> NDArray[np.uint8]:
+    return np.frombuffer(frame.rgb, np.uint8).reshape(frame.height, frame.width, 3)

@@ -132,6 +132,10 @@ class Detector(Protocol):
         """(H, W, 3) upright RGB -> (3, S, S), what `forward` takes."""
         ...
 
+    def prepare_reencoded(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same for the picture at half its size and JPEG quality 70; thread-safe too."""
+        ...
+
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, S, S), 1 <= B <= batch_limit -> (B, K) raw outputs."""
         ...

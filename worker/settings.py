@@ -16,6 +16,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     redis: RedisSettings = field(default_factory=RedisSettings)
     detector: str = "pinclip.detector:load"
     """Module and function that loads the detector, as module:function."""
+    weights: str = ""
+    """Weights that score: a name of installed ones, or a folder; empty: the only ones installed."""
     engine: str = "auto"
     """What runs the model: auto, openvino or torch."""
     precision: str = "auto"

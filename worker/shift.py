@@ -3,12 +3,13 @@
     claim --> held --> get: fetch or read --> admit --> prepare: decode, resize, declaration --+
                        (a thread each)                  (a small pool)                         |
     complete, at once <-- judge <-- forward: what is ready, up to batch_limit <----------------+
-                                    (one thread)
+                                    (one thread)                                               |
+                            +------ a score that accuses --> prepare again, re-encoded --------+
 
 All decisions are taken on the thread that calls `work`; the other threads run one step of one
 scan and put what came of it on `_events`. So a slow fetch holds back nobody, and an image that
 fails fails alone. At most `in_flight` scans are held; decoded pictures exist only inside the
-small pool.
+small pool, which is why a picture to be scored again is decoded again from its bytes.
 
 A scan that saw its worker die (attempt 2) is fetched beside the others but decoded and scored
 alone; on its last attempt it has the whole worker to itself. An image that kills workers thus
@@ -37,7 +38,7 @@ from .contract import ATTEMPT_LIMIT, BEAT_SECONDS, Entry, Outcome
 from .engine import Engine, readings
 from .intake import Bytes, Prepared, Preparer, Source, overdue
 from .ports import Claim, Clock, Ledger, Reading, Refusal, Unavailable
-from .verdicts import Judgement, judge
+from .verdicts import Case, Judgement, judge, to_confirm
 
 LOOK_SECONDS = 0.02
 """Between two looks at the ledger while a scan is under way and there is room for more."""
@@ -69,6 +70,8 @@ class Held:
     input: Input
     data: bytes = b""
     prepared: Prepared | None = None
+    readings: tuple[Reading, ...] = ()
+    """Of the picture as served, while one of its frames is scored again."""
     is_over: bool = False
     """It has an outcome or was given back; whatever a step still brings of it is dropped."""
 
@@ -249,8 +252,7 @@ class Shift:
         held.data, held.input = got.data, got.input
 
     def _prepare_step(self, held: Held) -> None:
-        data, held.data = held.data, b""
-        prepared = self._preparer.prepare(data)
+        prepared = self._preparer.prepare(held.data)
         held.prepared = prepared
         held.input = replace(
             held.input,
@@ -259,6 +261,16 @@ class Shift:
             height=prepared.facts.height,
             frames=prepared.facts.frame_count,
         )
+
+    def _prepare_again_step(self, held: Held, *, prepared: Prepared, frame: int) -> None:
+        """Leave the array of one frame, re-encoded, or none: then the score stays unconfirmed."""
+        held.prepared = replace(prepared, arrays=())
+        try:
+            array = self._preparer.prepare_again(held.data, frame)
+        except Exception as error:
+            _log_unconfirmed(held, error)
+        else:
+            held.prepared = replace(prepared, arrays=(array,))
 
     def _forward(self) -> None:
         """Give the engine what is ready, unless it is busy; one scan alone does not wait."""
@@ -299,21 +311,41 @@ class Shift:
         for held, prepared in batch:
             own = [next(answers) for _ in prepared.arrays]
             try:
-                self._end(held, self._judged(held, prepared, own))
+                self._weigh(held, prepared, own)
             except Exception as error:
                 self._fail(held, error)
 
-    def _judged(
+    def _weigh(
         self, held: Held, prepared: Prepared, answers: Sequence[Reading | Exception]
-    ) -> Outcome:
-        judgement = judge(
-            readings(answers),
+    ) -> None:
+        """End the scan, or have a frame scored again first where its score accuses."""
+        if held.is_over:
+            return
+        case = self._case(held, prepared)
+        if held.readings:
+            self._judge(held, prepared, case, again=_again(held, answers))
+            return
+        held.readings = tuple(readings(answers))
+        frame = to_confirm(held.readings, case)
+        if frame is None:
+            self._judge(held, prepared, case, again=None)
+            return
+        step = partial(self._prepare_again_step, prepared=prepared, frame=frame)
+        self._run(self._preparers, held, step, then=self._ready.appendleft)
+
+    def _case(self, held: Held, prepared: Prepared) -> Case:
+        return Case(
             point=held.claim.entry.operating_point,
             calibration_id=self._engine.detector.calibration_id,
             facts=replace(prepared.facts, is_client_supplied=held.input.fetched_by == "client"),
             declaration=prepared.declaration,
         )
-        return _completed(held, judgement, prepared, worker=self._worker, model=self._model)
+
+    def _judge(self, held: Held, prepared: Prepared, case: Case, *, again: Reading | None) -> None:
+        judgement = judge(held.readings, case, again=again)
+        self._end(
+            held, _completed(held, judgement, prepared, worker=self._worker, model=self._model)
+        )
 
     def _fail(self, held: Held, error: Exception) -> None:
         if held.is_over:
@@ -330,7 +362,7 @@ class Shift:
 
     def _let_go(self, held: Held) -> None:
         held.is_over = True
-        held.data, held.prepared = b"", None
+        held.data, held.prepared, held.readings = b"", None, ()
         self._inside.discard(held)
         if self._last is held:
             self._last = None
@@ -432,6 +464,15 @@ def _input_of(entry: Entry) -> Input:
     return Input(kind=entry.kind, url=entry.url, fetched_by=fetched_by)
 
 
+def _again(held: Held, answers: Sequence[Reading | Exception]) -> Reading | None:
+    """The reading of the re-encoded frame, or None where there is none."""
+    for answer in answers:  # One, or none.
+        if not isinstance(answer, Exception):
+            return answer
+        _log_unconfirmed(held, answer)
+    return None
+
+
 def _completed(
     held: Held, judgement: Judgement, prepared: Prepared, *, worker: str, model: Model
 ) -> Outcome:
@@ -476,6 +517,12 @@ def _fault(error: Exception) -> Refusal:
 def _log_fault(held: Held, error: Exception) -> None:
     entry = held.claim.entry
     log.error("scan_broke", scan_id=entry.scan_id, request_id=entry.request_id, exc_info=error)
+
+
+def _log_unconfirmed(held: Held, error: Exception) -> None:
+    entry = held.claim.entry
+    about = {"scan_id": entry.scan_id, "request_id": entry.request_id}
+    log.warning("score_unconfirmed", **about, exc_info=error)
 
 
 def _log_end(held: Held, outcome: Outcome, *, is_ours: bool, now: float) -> None:

@@ -78,6 +78,10 @@ class FixedDetector:
         means = [[part.mean(axis=(0, 1)) / 255 for part in row] for row in parts]  # (8, 8, 3)
         return np.array(means).transpose(2, 0, 1).astype(np.float32)
 
+    def prepare_reencoded(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) RGB -> (3, 8, 8) of every second pixel; JPEG hardly changes a mean."""
+        return self.prepare(rgb[::2, ::2])
+
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, 8, 8) -> (B, 1) mean brightness."""
         brightness: NDArray[np.float32] = batch.reshape(len(batch), -1).mean(axis=1, keepdims=True)

@@ -88,6 +88,21 @@ def test_prepare_makes_one_shape_of_every_size(detector: Detector, height: int, 
     assert np.isfinite(array).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (300, 401), (2000, 33)])
+def test_prepare_reencoded_makes_the_same_shape_of_another_picture(
+    detector: Detector, height: int, width: int
+) -> None:
+    picture = np.random.default_rng(6).integers(0, 256, (height, width, 3), np.uint8)
+    picture.setflags(write=False)
+    as_served = detector.prepare(picture)
+
+    array = detector.prepare_reencoded(picture)
+
+    assert (array.shape, array.dtype) == (as_served.shape, np.float32)
+    assert np.isfinite(array).all()
+    assert (array != as_served).any()
+
+
 def test_prepare_leaves_its_argument_alone_and_takes_what_is_read_only(
     detector: Detector,
 ) -> None:

@@ -56,6 +56,16 @@ def entry() -> Callable[..., Entry]:
 
 
 @pytest.fixture
+def flimsy() -> bytes:
+    """A PNG that FixedDetector scores 0.83, and 0.31 re-encoded."""
+    pixels = np.full((300, 300, 3), 255, np.uint8)
+    pixels[::2, ::2] = 80
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
 def picture() -> Callable[..., bytes]:
     """Draw a picture of one grey: picture(255) is a white PNG, which FixedDetector scores 1."""
 

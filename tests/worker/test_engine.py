@@ -109,6 +109,11 @@ def test_load_finds_the_detector_by_name() -> None:
     assert load(settings).batch_limit == 3
 
 
+def test_load_takes_the_weights_that_are_named() -> None:
+    with pytest.raises(DetectorUnusable, match="No weights named 'mine' are installed"):
+        load(WorkerSettings(weights="mine"))
+
+
 LOADERS = """
 def missing_extra(**_): import no_such_module
 def damaged(**_): raise ValueError("model.safetensors is damaged: install the weights again")

@@ -9,12 +9,19 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 
 from sdk.environment import inherited
-from worker.predict import find
+from sdk.wire import PointName, Verdict
+from worker.engine import Engine
+from worker.intake import Preparer
+from worker.ports import Decoded
+from worker.predict import Predictor, find
+from worker.testing import FixedDetector, InProcessDecoder
 
 Draw = Callable[..., bytes]
 ROOT = Path(__file__).parent.parent.parent
@@ -37,6 +44,19 @@ def _predict(
 
 def _lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class FirstIsBroken:
+    """Decodes everything, except the first image when it comes again."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def decode(self, data: bytes) -> Decoded:
+        if self.seen and data == self.seen[0]:
+            raise RuntimeError("a bug that shows the second time")
+        self.seen.append(data)
+        return InProcessDecoder().decode(data)
 
 
 @pytest.fixture
@@ -129,6 +149,72 @@ def test_predict_judges_by_the_point_that_was_named(
     (line,) = _lines(_predict("--json", "--operating-point", point, tmp_path))
 
     assert line["verdict"] == verdict
+
+
+def test_predict_calls_nothing_likely_ai_that_scores_low_re_encoded(
+    tmp_path: Path, picture: Draw, flimsy: bytes
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture(255))
+    (tmp_path / "b.png").write_bytes(flimsy)
+    (tmp_path / "c.png").write_bytes(picture(0))
+    (tmp_path / "d.png").write_bytes(picture(254))
+
+    lines = _lines(_predict("--json", tmp_path, tmp_path / "b.png", PINCLIP_BATCH_LIMIT="3"))
+
+    assert [line["verdict"] for line in lines] == [
+        "likely_ai",
+        "inconclusive",
+        "no_sign_of_ai",
+        "likely_ai",
+        "inconclusive",
+    ]
+    assert [line["warnings"] for line in lines] == [
+        [],
+        ["verdict_unstable"],
+        [],
+        [],
+        ["verdict_unstable"],
+    ]
+
+
+def test_predict_confirms_a_score_of_what_can_be_read_only_once(picture: Draw) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pipe:
+        assert pipe.stdin is not None
+        pipe.stdin.write(picture(255))
+        pipe.stdin.close()
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, "--json", "/dev/stdin"],
+            env=inherited(PINCLIP_DETECTOR="worker.testing:load_fixed"),
+            cwd=ROOT,
+            stdin=pipe.stdout,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert [line["verdict"] for line in _lines(done)] == ["likely_ai"]
+
+
+def test_predict_accuses_nobody_when_the_score_cannot_be_asked_for_again(
+    tmp_path: Path, picture: Draw
+) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for grey, path in zip((255, 254), paths, strict=True):
+        path.write_bytes(picture(grey))
+    detector = FixedDetector()
+    preparer = Preparer(decoder=FirstIsBroken(), detector=detector, read_declaration=lambda _: None)
+    engine = Engine(detector, batch_limit=8)
+
+    with ThreadPoolExecutor(1) as pool, structlog.testing.capture_logs() as logs:
+        items = find([str(path) for path in paths])
+        first, second = Predictor(preparer, engine, pool).predict(items, point=PointName.BALANCED)
+    engine.close()
+
+    assert (first.verdict, first.warnings) == (Verdict.INCONCLUSIVE, ("verdict_unstable",))
+    assert (second.verdict, second.warnings) == (Verdict.LIKELY_AI, ())
+    (line,) = logs
+    assert (line["event"], line["path"]) == ("score_unconfirmed", str(paths[0]))
 
 
 def test_predict_prints_a_table_for_people(folder: Path) -> None:

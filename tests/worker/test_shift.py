@@ -88,6 +88,7 @@ class BatchDetector(FixedDetector):
     def __init__(self, *, batch_limit: int = 8) -> None:
         super().__init__(batch_limit=batch_limit)
         self.sizes: list[int] = []
+        self.batches_until_broken = 1_000_000
         self.started = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
@@ -96,6 +97,8 @@ class BatchDetector(FixedDetector):
         self.sizes.append(len(batch))
         self.started.set()
         assert self.gate.wait(30)
+        if len(self.sizes) > self.batches_until_broken:
+            raise RuntimeError("the device is gone")
         if (batch == 1.0).all(axis=(1, 2, 3)).any() and getattr(self, "fails_on_white", False):
             raise ValueError("white")
         return super().forward(batch)
@@ -284,7 +287,82 @@ def test_shift_judges_an_animation_by_its_brightest_frame(
     assert outcome.input.frames == 3
     assert outcome.score is not None
     assert outcome.score > 0.95
-    assert play.detector.sizes == [3]
+    assert play.detector.sizes == [3, 1]
+
+
+# -- a score that accuses is asked for again
+
+
+class SecondTimeBroken:
+    """Decodes an image once, and breaks when it is to be decoded again."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+
+    def decode(self, data: bytes) -> Decoded:
+        if data in self.seen:
+            raise RuntimeError("a bug that shows the second time")
+        self.seen.add(data)
+        return InProcessDecoder().decode(data)
+
+
+def test_shift_calls_nothing_likely_ai_that_scores_low_re_encoded(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, flimsy: bytes
+) -> None:
+    play = stage(ScriptedFetcher({_url("a"): flimsy, _url("b"): picture(255)}))
+
+    unstable, steady = sorted(
+        play.work(entry("a"), entry("b")), key=lambda outcome: outcome.scan_id
+    )
+
+    assert (unstable.status, unstable.verdict) == (Status.COMPLETED, Verdict.INCONCLUSIVE)
+    assert unstable.warnings == ("verdict_unstable",)
+    assert unstable.score == pytest.approx(0.828, abs=1e-3)
+    assert (steady.verdict, steady.warnings) == (Verdict.LIKELY_AI, ())
+    assert sum(play.detector.sizes) == 4
+
+
+@pytest.mark.parametrize("grey", [0, 128, 200])
+def test_shift_asks_the_model_once_about_a_score_that_does_not_accuse(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, grey: int
+) -> None:
+    play = stage(ScriptedFetcher({_url("a"): picture(grey)}))
+
+    play.work(entry("a"))
+
+    assert play.detector.sizes == [1]
+
+
+def test_shift_asks_the_model_once_where_the_file_declares_ai(
+    stage: Callable[..., Stage], entry: Make, flimsy: bytes
+) -> None:
+    play = stage(ScriptedFetcher({_url("a"): flimsy}))
+    play.declaration = Declaration(kind="xmp", trust="unsigned")
+
+    (outcome,) = play.work(entry("a"))
+
+    assert outcome.verdict is Verdict.DECLARED_AI
+    assert "verdict_unstable" not in outcome.warnings
+    assert play.detector.sizes == [1]
+
+
+@pytest.mark.parametrize("broken", ["decoder", "detector"])
+def test_shift_accuses_nobody_when_the_score_cannot_be_asked_for_again(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, broken: str
+) -> None:
+    play = stage(ScriptedFetcher({_url("a"): picture(255)}))
+    if broken == "decoder":
+        play.decoder = SecondTimeBroken()
+    else:
+        play.detector.batches_until_broken = 1
+
+    with structlog.testing.capture_logs() as logs:
+        (outcome,) = play.work(entry("a", request_id="req_1"))
+
+    assert (outcome.status, outcome.verdict) == (Status.COMPLETED, Verdict.INCONCLUSIVE)
+    assert (outcome.score, outcome.warnings) == (1.0, ("verdict_unstable",))
+    (line,) = [line for line in logs if line["event"] == "score_unconfirmed"]
+    assert (line["scan_id"], line["request_id"], line["log_level"]) == ("a", "req_1", "warning")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sdk.codes import ScanErrorCode
 from sdk.wire import Declaration, PointName, Verdict
 from worker.ports import Refusal
 from worker.testing import POINTS, FixedPoint, FixedReading
-from worker.verdicts import Facts, Judgement, judge
+from worker.verdicts import Case, Facts, Judgement, judge, to_confirm
 
 LARGE = Facts(width=1200, height=800)
 UNSIGNED = Declaration(kind="xmp", trust="unsigned", source_type="trainedAlgorithmicMedia")
@@ -22,13 +22,13 @@ def _reading(score: float, **fields: object) -> FixedReading:
     return replace(FixedReading(score=score, probability=score), **fields)
 
 
-def _judge(
-    *readings: FixedReading,
-    point: PointName = PointName.BALANCED,
-    facts: Facts = LARGE,
-    declaration: Declaration | None = None,
-) -> Judgement:
-    return judge(readings, point=point, calibration_id="cal", facts=facts, declaration=declaration)
+CASE = Case(point=PointName.BALANCED, calibration_id="cal", facts=LARGE, declaration=None)
+HIGH = _reading(1.0)
+
+
+def _judge(*readings: FixedReading, again: FixedReading | None = HIGH, **case: object) -> Judgement:
+    """Judge what scores high again; a test that wants another outcome says so."""
+    return judge(readings, replace(CASE, **case), again=again)
 
 
 def _codes(judgement: Judgement) -> list[str]:
@@ -156,6 +156,89 @@ def test_verdict_does_not_call_a_signed_declaration_unsigned() -> None:
     assert judgement.warnings == ()
 
 
+@pytest.mark.parametrize("score", [0.8, 0.801, 1.0])
+def test_likely_ai_stands_when_the_image_scores_so_again(score: float) -> None:
+    judgement = _judge(_reading(0.9), again=_reading(score))
+
+    assert (judgement.verdict, judgement.warnings) == (Verdict.LIKELY_AI, ())
+    assert judgement.score == 0.9
+
+
+@pytest.mark.parametrize("score", [0.799, 0.0, float("nan"), None], ids=str)
+def test_verdict_is_inconclusive_when_the_image_does_not_score_so_again(
+    score: float | None,
+) -> None:
+    judgement = _judge(_reading(0.9), again=None if score is None else _reading(score))
+
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.warnings == ("verdict_unstable",)
+    assert _codes(judgement) == ["verdict_unstable"]
+    assert (judgement.score, judgement.probability) == (0.9, 0.9)
+
+
+def test_reason_tells_a_score_that_fell_from_one_that_is_not_known() -> None:
+    (fell,) = _judge(_reading(0.9), again=_reading(0.1)).reasons
+    (unknown,) = _judge(_reading(0.9), again=None).reasons
+
+    assert fell.text == (
+        "The score reaches 0.80, but not once the picture is saved again at half its size and "
+        "JPEG quality 70: it hangs on how the picture was saved."
+    )
+    assert "could not be tested" in unknown.text
+
+
+def test_score_again_is_held_against_the_threshold_that_the_scan_shows() -> None:
+    lenient = replace(POINTS["balanced"], threshold=0.1)
+    again = _reading(0.5, slice="cgi", points={"balanced": lenient})
+
+    judgement = _judge(_reading(0.9), again=again)
+
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert (judgement.operating_point.slice, judgement.operating_point.threshold) == ("photo", 0.8)
+
+
+@pytest.mark.parametrize("again", [None, _reading(0.0), _reading(1.0)], ids=["none", "low", "high"])
+@pytest.mark.parametrize(
+    ("score", "declaration", "verdict"),
+    [
+        (0.799, None, Verdict.INCONCLUSIVE),
+        (0.0, None, Verdict.NO_SIGN_OF_AI),
+        (0.9, UNSIGNED, Verdict.DECLARED_AI),
+    ],
+)
+def test_score_again_changes_no_verdict_but_likely_ai(
+    score: float, declaration: Declaration | None, verdict: Verdict, again: FixedReading | None
+) -> None:
+    judgement = _judge(_reading(score), declaration=declaration, again=again)
+
+    assert judgement.verdict is verdict
+    assert "verdict_unstable" not in (*judgement.warnings, *_codes(judgement))
+
+
+@pytest.mark.parametrize(
+    ("scores", "case", "frame"),
+    [
+        pytest.param([0.8], {}, 0, id="at the threshold"),
+        pytest.param([0.1, 0.85, 0.95, 0.9], {}, 2, id="the highest of several frames"),
+        pytest.param([0.799], {}, None, id="between the thresholds"),
+        pytest.param([0.0], {}, None, id="low"),
+        pytest.param([0.85], {"point": PointName.STRICT}, None, id="below the point's threshold"),
+        pytest.param([1.0], {"declaration": UNSIGNED}, None, id="declared"),
+        pytest.param([1.0], {"facts": Facts(width=223, height=500)}, None, id="small"),
+    ],
+)
+def test_only_a_verdict_of_likely_ai_is_to_be_confirmed(
+    scores: list[float], case: dict[str, object], frame: int | None
+) -> None:
+    readings = [_reading(score) for score in scores]
+
+    assert to_confirm(readings, replace(CASE, **case)) == frame
+
+
+def test_nothing_is_to_be_confirmed_where_the_slice_is_not_calibrated() -> None:
+    assert to_confirm([_reading(1.0, points={"balanced": UNMEASURED})], CASE) is None
+
+
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf"), -0.1, 1.1], ids=str)
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_score_that_is_none_fails_the_scan(score: float, place: int) -> None:
@@ -164,6 +247,8 @@ def test_a_score_that_is_none_fails_the_scan(score: float, place: int) -> None:
 
     with pytest.raises(Refusal) as refusal:
         _judge(*readings)
+    with pytest.raises(Refusal):
+        to_confirm(readings, CASE)
 
     assert refusal.value.code is ScanErrorCode.SCORING_FAILED
 
@@ -259,3 +344,19 @@ def test_no_sign_of_ai_needs_a_calibrated_finite_low_score(
         assert 0 <= score < clear_below
         assert n >= 300
         assert side >= 224
+
+
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=4), again=st.none() | st.floats())
+def test_likely_ai_needs_two_scores_above_the_threshold(
+    scores: list[float], again: float | None
+) -> None:
+    readings = [_reading(score) for score in scores]
+
+    judgement = _judge(*readings, again=None if again is None else _reading(again))
+
+    if judgement.verdict is Verdict.LIKELY_AI:
+        frame = to_confirm(readings, CASE)
+        assert frame is not None
+        assert scores[frame] == max(scores) >= 0.8
+        assert again is not None
+        assert again >= 0.8
