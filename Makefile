@@ -9,8 +9,12 @@ PYTHON ?= python3
 # TORCH=1 adds torch, which scores on a CUDA GPU. Never by itself: it is several GB.
 TORCH ?=
 
-# A folder of labelled images with a manifest.csv; the parity benchmark needs one.
+# A folder of labelled images with a manifest.csv: what `model` trains on; some benchmarks need it.
 DATA ?=
+# Where `model` trains and what it makes. The run goes on where it was broken off.
+RUN ?= .pinclip/run
+WEIGHTS ?= .pinclip/weights
+RELEASE ?= own
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,7 +28,7 @@ DONE_FOR := $(shell (pwd; cat $(PROJECT)) | sha256sum | cut -c 1-16)
 SETUP := .venv/.setup-$(DONE_FOR)$(if $(TORCH),-torch)
 SETUP_TEST := .venv/.setup-test-$(DONE_FOR)
 
-.PHONY: help setup setup-test up fmt check test bench docs wheel clean
+.PHONY: help setup setup-test up fmt check test bench model docs wheel clean
 
 help: ## what there is to make (the default)
 	@echo "make VERB [PYTHON=python3.12] [TORCH=1]"
@@ -51,7 +55,12 @@ test: check ## check, then the whole suite
 	$(BIN)/python -m pytest -n auto
 
 bench: setup-test ## run the benchmarks, kept in benchmarks/results; DATA=FOLDER of labelled images
-	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python -m benchmarks $(if $(DATA),--data "$(DATA)" --run "$(RUN)")
+
+model: setup-test ## train the default model on DATA=FOLDER; RUN, WEIGHTS and RELEASE say where to
+	$(BIN)/pinclip train pinclip/recipes/default.toml --data "$(DATA)" --out "$(RUN)" --all-folds
+	$(BIN)/pinclip package "$(RUN)" --data "$(DATA)" -o "$(WEIGHTS)" --release "$(RELEASE)" \
+	  --date "$$(date -u +%F)"
 
 docs: setup-test ## write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
@@ -78,7 +87,7 @@ $(SETUP):
 $(SETUP_TEST): $(SETUP)
 	@echo "setup-test: installing what the tests need"
 	$(PIP) install 'pip>=25.1'  # the first that reads [dependency-groups]
-	$(PIP) install -e '.[server,postgres,worker,train,heic]' -e ./weights --group dev \
+	$(PIP) install -e '.[server,postgres,worker,train,onnx,heic]' -e ./weights --group dev \
 	  torch==2.14.1 torchvision==0.29.1
 	@touch $@
 

@@ -25,6 +25,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "poisoned_image": (),
     "parity": ("{data}",),
     "left_out": ("{data}", "{run}"),
+    "trainer": (),
     "kill_sweep": (),
     "cold_start": (),
 }

@@ -43,6 +43,14 @@ KNOWN = {
     "up": Known("run the whole system: Redis, API and worker", "server,worker"),
     "serve": Known("run the HTTP API alone", "server"),
     "work": Known("run one scan worker alone", "worker"),
+    "train": Known("train a detector from labelled images, by a recipe", "train"),
+    "evaluate": Known("measure a detector: tables, curves, worst mistakes", "train"),
+    "ablate": Known("ask what of the method is worth having", "train"),
+    "package": Known("make weights that serve of a training run", "train"),
+    "gate": Known("refuse weights that are worse than those in use", "train"),
+    "explain": Known("show which parts of a picture the score rests on", "worker"),
+    "export": Known("write the model as ONNX", "onnx"),
+    "data": Known("make a set of labelled images, and look at it", "train"),
 }
 
 EXTRAS = {"torch": "torch", "torchvision": "torch", "open_clip": "torch", "asyncpg": "postgres"}

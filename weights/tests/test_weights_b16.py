@@ -53,19 +53,23 @@ def test_weights_are_found_by_name() -> None:
 def test_files_hold_no_more_than_they_should() -> None:
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir() if path.is_file()}
 
-    assert set(sizes) == {"__init__.py", "base.safetensors", "head.safetensors", "meta.json"}
+    names = {"__init__.py", "base.safetensors", "head.safetensors", "meta.json", "CARD.md"}
+    assert set(sizes) == names
     assert sizes["base.safetensors"] < 90e6
-    assert sizes["head.safetensors"] + sizes["meta.json"] < 1e6
+    assert sizes["head.safetensors"] + sizes["meta.json"] < 8e6
 
 
 def test_head_has_a_row_for_the_score_and_for_each_slice(opened: Weights, meta: Meta) -> None:
-    weight, bias = opened.head()
+    head = opened.head()
 
     assert meta.outputs == ("score", *meta.slices)
-    assert weight.shape == (5, 768 * 7)
-    assert bias.shape == (5,)
-    assert np.isfinite(weight).all()
-    assert np.abs(weight).max(axis=1).min() > 0
+    assert head.weight.shape == (5, 768 * len(meta.blocks) * len(meta.pools))
+    assert head.bias.shape == (5,)
+    assert np.isfinite(head.weight).all()
+    assert np.abs(head.weight[1:]).max(axis=1).min() > 0
+    assert head.hidden is not None
+    assert head.hidden.weight.shape == (meta.hidden, head.weight.shape[1])
+    assert np.abs(head.hidden.weight).max(axis=1).min() > 0
 
 
 def test_tower_is_finite_and_dequantises_to_plausible_weights(opened: Weights) -> None:
