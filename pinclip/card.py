@@ -73,6 +73,7 @@ def render(meta: Meta, how: Recipe) -> str:
         how=how,
         recipe=recipe.digest(how),
         limits=list(limits(meta)),
+        least=COUNTED,
         counted=counted,
         alarming=[row for row in counted if row.flagged / row.n > ALARMING],
         worst=known[:SHOWN],

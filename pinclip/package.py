@@ -46,12 +46,7 @@ if TYPE_CHECKING:
     Names = NDArray[np.str_]
 
 BASE, HEAD, ADAPTER = "base.safetensors", "head.safetensors", "adapter.safetensors"
-DESCRIPTION = (
-    "Images from public repositories, AI-made (GANs of 2018 to models of 2026) or real (camera "
-    "photographs; drawings, paintings, renderings, games, screenshots, charts, posters, memes), "
-    "all brought to one law of size and JPEG quality, at most 40 of a source. Labels rest on "
-    "repository evidence. Licences are mixed and often absent; no image is part of the weights."
-)
+DESCRIPTION = "Labelled images of whoever made these weights; not described any further."
 REFUSALS = (CheckpointError, DataError, RecipeError, weights.WeightsError)
 BATCH = 64
 FEWEST_FOLDS = 3
@@ -228,7 +223,7 @@ def _meta(
         prior=0.5,
         evaluation=_evaluation(run.rows, held),
         slices=slices,
-        data=_data(run.rows),
+        data=_data(run.rows, options.description),
         sources=_sources(run.rows, held, predicted, slices),
     )
 
@@ -237,10 +232,10 @@ def _file(path: Path, origin: str) -> weights.File:
     return weights.File(file=path.name, sha256=weights.digest(path), license="MIT", origin=origin)
 
 
-def _data(rows: Sequence[data.Row]) -> weights.Data:
+def _data(rows: Sequence[data.Row], description: str) -> weights.Data:
     labels = Counter(row.label for row in rows)
     return weights.Data(
-        description=DESCRIPTION,
+        description=description,
         sha256=data.digest(rows),
         images=len(rows),
         real=labels["real"],
@@ -308,5 +303,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--release", required=True, help="name of these weights, such as 2026.11")
     parser.add_argument("--date", required=True, help="day of this training, YYYY-MM-DD")
+    parser.add_argument(
+        "--description", default=DESCRIPTION, help="what the images are, for meta.json and the card"
+    )
     parser.add_argument("--work", type=Path, help="folder of activations (default: RUN/work)")
     return parser

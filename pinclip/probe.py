@@ -5,9 +5,9 @@
       held out     a head for each fold, scoring what it never saw
       fit on everything
 
-One question asks for AI or real, another which slice; both weigh a source as the square root of
-its images, and classes alike. The second is asked of real images, whose styles are known best. What
-was chosen on data is never reported on it.
+The question asked here is which slice, of real images, whose styles are known best; a source weighs
+as the square root of its images, and classes alike. What was chosen on data is never reported on
+it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,6 @@ class Setting(NamedTuple):
     strength: float
 
 
-SETTINGS = tuple(Setting(True, c) for c in (0.0003, 0.001, 0.003, 0.01)) + tuple(
-    Setting(False, c) for c in (0.003, 0.01, 0.03)
-)
-"""What is tried for AI or real."""
 SLICE_SETTINGS = (Setting(True, 0.0003), Setting(True, 0.001))
 """What is tried for the slice."""
 
@@ -74,13 +70,6 @@ class Answer:
     held_out: Matrix
     head: Head
     setting: Setting
-
-
-def ai_question(rows: Sequence[data.Row]) -> Question:
-    """Ask of every image: real (0) or AI (1)."""
-    labels = [row.label for row in rows]
-    classes = np.array([int(label == "ai") for label in labels])
-    return Question(classes=classes, weight=data.weights(rows, labels))
 
 
 def slice_question(rows: Sequence[data.Row]) -> Question:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SMALLEST = 1e-6
 """Added to the scale of a feature, which may be the same for every image."""
 STRENGTH = 0.003
-"""scikit-learn's C of the first linear head, on standardised features: see probe.SETTINGS."""
+"""scikit-learn's C of the first linear head, on standardised features."""
 HEAD_EPOCHS, HEAD_STEPS = 4, 300
 """How long a head with a hidden layer is trained alone, at least."""
 _APART = 2**31  # epochs of the head alone, no number of a later one

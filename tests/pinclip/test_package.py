@@ -141,7 +141,7 @@ def order(folder: Path, out: Path) -> list[str]:
 def test_what_serves_says_what_was_trained(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
 
-    assert cli.main(order(trained, out)) == 0
+    assert cli.main([*order(trained, out), "--description", "Drawn for a test."]) == 0
 
     picture = Image.open(trained / "images" / "3.png").convert("RGB")
     served = pinclip.load(weights=out, engine="openvino", precision="float32")
@@ -153,6 +153,8 @@ def test_what_serves_says_what_was_trained(trained: Path, tmp_path: Path) -> Non
     assert (meta.hidden, meta.blocks, meta.data.images) == (8, (1, 2), 24)
     assert all(facts.calibration is None for facts in meta.slices.values())
     card = (out / "CARD.md").read_text()
+    assert meta.data.description == "Drawn for a test."
+    assert "Drawn for a test." in card
     assert f"`{recipe.digest(recipe.read_recipe(trained / 'recipe.toml'))[:16]}`" in card
     assert "every answer is inconclusive" in card
 
