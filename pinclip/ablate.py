@@ -130,7 +130,8 @@ def make_run(
     """Fit an arm under a setting and measure it; a trial looks at validation sources alone."""
     began = time.perf_counter()
     scale = matched_scale(bench, store, arm, split)
-    how = arms.recipe_of(arm, store.plan.stage, setting, seed=seed, scale=scale)
+    base = arms.base(store.plan.stage, store.plan.blocks)
+    how = arms.recipe_of(arm, base, setting, seed=seed, scale=scale)
     validation = splits.validation_of(split, bench.rows, seed=seed)
     found = fitting.fitted(bench, how, split.pool & ~validation)
     modes = arm.modes if trial is None else arm.modes[:1]
@@ -183,12 +184,14 @@ def write(store: Store, folder: Path) -> str:
 
 def plan_of(images: ImageSet, stage: Stage, options: argparse.Namespace) -> Plan:
     """Return what all runs of the output folder share."""
+    base = arms.base(stage, options.blocks or ())
     return Plan(
         stage=stage,
         protocol="families" if options.families else "planted" if options.planted else "groups",
         data=data.digest(images.rows),
-        base=recipe.digest(arms.base(stage)),
+        base=recipe.digest(base),
         trials=options.trials,
+        blocks=base.model.adapter.blocks if stage == "tuned" else (),
         detail=f"Shortcut: {options.planted}." if options.planted else "",
     )
 
@@ -319,6 +322,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--splits", help="such as 0,1: which folds (families) are left out")
     parser.add_argument("--families", action="store_true", help="leave generator families out")
     parser.add_argument("--tuned", action="store_true", help="LoRA and more: hours without a GPU")
+    parser.add_argument(
+        "--blocks", type=_blocks, help="that --tuned arms tune (default: 9,10,11,12; 12 is quick)"
+    )
     parser.add_argument("--planted", choices=list(planted.MARKS), help="plant a shortcut, swap it")
     parser.add_argument(
         "--marked-tokens", type=Path, help="as --class-tokens, of the marked images"
@@ -326,6 +332,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", action="store_true", help="run nothing, write the page anew")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     return parser
+
+
+def _blocks(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 if __name__ == "__main__":

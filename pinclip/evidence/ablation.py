@@ -260,6 +260,7 @@ def _head(found: Result) -> str:
         f"{found.fake_sources} fake and {found.real_sources} real sources, each scored by models "
         f"that never saw it: {len(found.splits)} splits, {len(found.seeds)} seeds, "
         f"{plan.trials} trials an arm. Data `{plan.data[:12]}`, base recipe `{plan.base[:12]}`."
+        + (f" Tuned: blocks {', '.join(map(str, plan.blocks))}." if plan.blocks else "")
         + (f" {plan.detail}" if plan.detail else "")
     )
 

@@ -11,7 +11,7 @@ not how anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,8 +67,11 @@ class Arm:
     stages: tuple[Stage, ...] = ("frozen", "tuned")
 
 
-def base(stage: Stage) -> Recipe:
-    """Return the recipe that every arm changes: z, a linear head, no noise (method 1)."""
+def base(stage: Stage, blocks: Sequence[int] = ()) -> Recipe:
+    """Return the recipe that every arm changes: z, a linear head, no noise (method 1).
+
+    `blocks` are those that tuned arms tune, by default the recipe's own.
+    """
     if stage == "frozen":
         return Recipe(
             name="ablation-frozen",
@@ -78,7 +81,10 @@ def base(stage: Stage) -> Recipe:
         )
     return Recipe(
         name="ablation-tuned",
-        model=Model(features="embedding", adapter=Adapter(kind="lora")),
+        model=Model(
+            features="embedding",
+            adapter=Adapter(kind="lora", blocks=tuple(blocks) or Adapter().blocks),
+        ),
         noise=Noise(warm_up=100),
     )
 
@@ -99,14 +105,14 @@ def trials(number: int) -> list[dict[str, float]]:
 
 
 def recipe_of(
-    arm: Arm, stage: Stage, setting: Setting, *, seed: int, scale: float | None = None
+    arm: Arm, base: Recipe, setting: Setting, *, seed: int, scale: float | None = None
 ) -> Recipe:
     """Return what is trained: `setting` first, then what the arm changes, then the matched noise.
 
     `scale` is s, the RMS of a coordinate of the noise of `arm.matched`; raises ArmError where the
     arm needs it and it is None.
     """
-    recipe = arm.change(replace(_set(base(stage), setting), seed=seed))
+    recipe = arm.change(replace(_set(base, setting), seed=seed))
     if arm.grid:
         recipe = noised(recipe, sigma_0=_snapped(setting["sigma_0"]))
     if arm.matched is None:
@@ -197,13 +203,14 @@ def _orthogonal(recipe: Recipe) -> Recipe:
     return modelled(recipe, adapter=adapter)
 
 
+# One view beside the picture itself: each is a pass of the tower over the whole set.
 _FLIP = Augment(
-    is_on=True, views=4, crop=0.0, rescale=(1.0, 1.0),
+    is_on=True, crop=0.0, rescale=(1.0, 1.0),
     blur=0.0, recompress=0.0, noise=0.0, colour=0.0, mask=0.0,
 )  # fmt: skip
 _JPEG = replace(_FLIP, recompress=Augment().recompress)
 _RESIZE = replace(_JPEG, crop=Augment().crop, rescale=Augment().rescale, blur=Augment().blur)
-_ALL = Augment(is_on=True, views=4)
+_ALL = Augment(is_on=True)
 _TUNED: tuple[Stage, ...] = ("tuned",)
 
 ARMS = (

@@ -33,6 +33,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     data: str
     base: str
     trials: int
+    blocks: tuple[int, ...] = ()
+    """Blocks that tuned arms tune; none where the stage is frozen."""
     detail: str = ""
     format: int = FORMAT
 

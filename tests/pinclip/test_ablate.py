@@ -274,7 +274,7 @@ def test_tuned_arms_train_through_the_tower(
     arm = next(arm for arm in arms.ARMS if arm.name == name)
     bench = Bench(rows=rows, visual=tower.visual, inputs_for=drawn)
     setting = arms.trials(1)[0]
-    how = arms.recipe_of(arm, "tuned", setting, seed=0, scale=0.3)
+    how = arms.recipe_of(arm, arms.base("tuned"), setting, seed=0, scale=0.3)
     rank = msgspec.structs.replace(how.model.adapter, rank=4)
     few = msgspec.structs.replace(how.optimise, epochs=1, batch=8)
     how = msgspec.structs.replace(
