@@ -1,4 +1,4 @@
-"""A run folder: what one recipe makes of one set, fold by fold, and the command that fills it.
+"""A run folder: what one recipe makes of one set, fold by fold, and what fills it.
 
     RUN/recipe.toml      the recipe as it was given: training it again makes this folder again
         run.json         digests of recipe, data and tower; seed, commit, versions, command
@@ -7,19 +7,18 @@
         scores.csv       logits of every image by the model that never saw its fold
         work/            activations of the frozen tower, unless --work says where
 
-A folder belongs to one recipe, one set and one tower; any other is refused. Takes no step itself.
+A folder belongs to one recipe, one set and one tower; any other is refused. Takes no step itself,
+and reads no argument (command.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,17 +26,18 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Struct
+from PIL import Image
 from tqdm import tqdm
 
 from . import checkpoint, data, start, train
 from .activations import Drawn, Kept, Pictures, keep, store_key, threads
 from .checkpoint import CheckpointError
-from .data.duplicates import check_splits
+from .data.duplicates import check_splits, readable_prints
 from .data.errors import DataError
 from .data.sentinel import audit
 from .data.sets import ImageSet, open_set, readable
 from .distributed import DeviceError, World, join
-from .preprocess import PREPROCESSING, Preprocessing, prepare, to_rgb
+from .preprocess import PREPROCESSING, Preprocessing, to_rgb
 from .progress import CHECKPOINT, MODEL, Stopped, TrainingError
 from .recipe import Recipe, RecipeError, digest, read_recipe
 from .sampling import SamplingError
@@ -45,10 +45,12 @@ from .tower import image_tower
 from .weights import WeightsError, open_weights
 
 if TYPE_CHECKING:
+    import argparse
+
     from numpy.typing import NDArray
     from open_clip.transformer import VisionTransformer
-    from PIL import Image
 
+    from .data.duplicates import Fingerprint
     from .data.manifest import Row
     from .model import PinClip
 
@@ -99,12 +101,16 @@ def shipped_tower() -> Tower:
     return Tower(image_tower(weights.base()), weights.meta.base.sha256)
 
 
-def command(argv: Sequence[str], tower: Callable[[], Tower] = shipped_tower) -> int:
-    """Run `pinclip train` and return its exit status; `tower` is another one in tests."""
-    options = _parser().parse_args(argv)
+def fill(
+    options: argparse.Namespace, *, told: str, tower: Callable[[], Tower] = shipped_tower
+) -> int:
+    """Train what the arguments of `pinclip train` ask for; return the exit status.
+
+    told: the command as it was given, for run.json. A refusal is a sentence on stderr.
+    """
     try:
         with join(options.device) as world:
-            _train(options, tower(), world, told=shlex.join(["pinclip", "train", *argv]))
+            _train(options, tower(), world, told=told)
     except Stopped as stopped:
         sys.stderr.write(f"pinclip: {stopped} The same command goes on from there.\n")
         return STOPPED
@@ -116,12 +122,12 @@ def command(argv: Sequence[str], tower: Callable[[], Tower] = shipped_tower) -> 
 
 def _train(options: argparse.Namespace, tower: Tower, world: World, *, told: str) -> None:
     how = read_recipe(options.recipe)
-    images = _images(options, how, world)
+    images, prints = _images(options, how, world)
     rows = images.rows
     names = _folds(rows, options)
     start.make(tower.visual, how)  # refuses a recipe that does not fit before a folder is made
-    if not (options.out / "run.json").exists():
-        _inspect(images)
+    if prints is not None:
+        _inspect(images, prints)
     open_run(options.out, options.recipe, facts(how, rows, tower.sha256, told), world)
     tower.visual.to(world.device)
     pictures = Pictures(read=images.read, how=how, preprocessing=preprocessing(tower.visual))
@@ -223,14 +229,24 @@ def load_model(run: Path, name: str, visual: VisionTransformer) -> PinClip:
 def fold_scorer(run: Path, tower: Tower | None = None) -> Scorer:
     """Return a function (RGB pictures, their rows) -> logits by the model that saw no such fold.
 
-    The pictures may be altered; a row says by its fold which model is asked. Raises as load_model.
+    The pictures may be altered; a row says by its fold which model is asked, and by its file what
+    the recipe's law of size and encoding draws for it. Raises as load_model.
     """
+    # Method 5: one law for every image before anything else, so these models have seen no picture
+    # that is not under it, and RUN/scores.csv, where thresholds come from, is of such pictures. An
+    # alteration is part of what befell a picture before it came here, so the law comes after it,
+    # with the size and quality that were drawn for the picture as it was.
     visual = (tower or shipped_tower()).visual
-    how, models = preprocessing(visual), dict[int, "PinClip"]()
+    how, models = read_recipe(run / "recipe.toml"), dict[int, "PinClip"]()
+
+    def shown(image: Image.Image, row: Row) -> NDArray[np.float32]:
+        as_file = _without_loss(image)
+        seen = Pictures(read=lambda _: as_file, how=how, preprocessing=preprocessing(visual))
+        return seen(row, 0)
 
     def score(images: Sequence[Image.Image], rows: Sequence[Row]) -> NDArray[np.float64]:
         logits = np.zeros(len(images))
-        batch = np.stack([prepare(to_rgb(image), how) for image in images])
+        batch = np.stack([shown(*each) for each in zip(images, rows, strict=True)])
         for fold in {row.fold for row in rows}:
             if fold not in models:
                 models[fold] = load_model(run, f"fold-{fold}", visual)
@@ -239,6 +255,13 @@ def fold_scorer(run: Path, tower: Tower | None = None) -> Scorer:
         return logits
 
     return score
+
+
+def _without_loss(image: Image.Image) -> bytes:
+    """Return a picture as the bytes of a file that decodes to the same pixels."""
+    file = BytesIO()
+    Image.fromarray(to_rgb(image)).save(file, "PPM")
+    return file.getvalue()
 
 
 def gather_scores(run: Path) -> None:
@@ -259,20 +282,28 @@ def _write_scores(path: Path, rows: Iterable[Row], logits: NDArray[np.float64]) 
     checkpoint.write_whole(path, text.getvalue().encode())
 
 
-def _images(options: argparse.Namespace, how: Recipe, world: World) -> ImageSet:
-    """Return the set without what cannot be read, which the first process lists."""
+def _images(
+    options: argparse.Namespace, how: Recipe, world: World
+) -> tuple[ImageSet, list[Fingerprint] | None]:
+    """Return the set without what cannot be read, which the first process lists.
+
+    A new run also gets what its images are compared by, of the same pass over them.
+    """
     layout = options.layout or how.data.layout
-    found = open_set(options.data, layout=layout, folds=how.data.folds)
-    images, unreadable = readable(found, limit=how.data.unreadable)
+    found, prints = open_set(options.data, layout=layout, folds=how.data.folds), None
+    if (options.out / "run.json").exists():
+        images, unreadable = readable(found, limit=how.data.unreadable)
+    else:
+        images, unreadable, prints = readable_prints(found, limit=how.data.unreadable)
     if world.is_first:
         for note in [*images.notes, *(f"left out, unreadable: {text}" for text in unreadable)]:
             tqdm.write(f"pinclip: {note}", file=sys.stderr)
-    return images
+    return images, prints
 
 
-def _inspect(images: ImageSet) -> None:
+def _inspect(images: ImageSet, prints: Sequence[Fingerprint]) -> None:
     """Refuse a new run on folds that share pictures; warn of a set that is told apart unseen."""
-    check_splits(images)
+    check_splits(images, prints=prints)
     warning = audit(images).warning
     if warning:
         tqdm.write(f"pinclip: {warning}", file=sys.stderr)
@@ -326,27 +357,3 @@ def _commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pinclip train",
-        description="Train a detector from labelled images, by a recipe. The same command goes on "
-        "with a run that was broken off.",
-        epilog="Exit status: 0 trained; 2 refused, the reason on stderr; 143 ended by SIGTERM, "
-        "saved. Several devices: torchrun --nproc-per-node N -m pinclip train ...",
-    )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled images")
-    parser.add_argument("--layout", help="how that folder is laid out (default: the recipe's)")
-    parser.add_argument("--out", type=Path, required=True, help="run folder, made or gone on with")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--fold", type=int, metavar="K", help="leave fold K out and score it")
-    which.add_argument(
-        "--all-folds", action="store_true", help="leave out each fold in turn, then none (final/)"
-    )
-    parser.add_argument("--work", type=Path, help="folder of activations (default: OUT/work)")
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto"
-    )
-    return parser

@@ -1,4 +1,4 @@
-"""`pinclip train RECIPE.toml`: the loop of docs/method.md, from labelled images to weights.
+"""The loop of docs/method.md, from labelled images to weights.
 
     Examples --sampling--> batch --cut in parts--> inputs --model--> Pass --losses--> gradients
                               one process or several, each whole parts         |  summed, clipped
@@ -6,7 +6,7 @@
         every checkpoint_steps and on SIGTERM: a checkpoint; taken up again, it ends the same
 
 Every random number is a function of (seed, step, part). Reads no picture (activations.py), knows
-no folder of a run (runs.py).
+no folder of a run (runs.py) and no argument of a command (command.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import math
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -227,10 +226,3 @@ def _seed_of(row: Row) -> int:
 
 def _title(out: Path | None) -> str:
     return "" if out is None else out.name
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`pinclip train`: see runs.py."""
-    from .runs import command  # it stands above the loop and imports it
-
-    return command(sys.argv[1:] if argv is None else argv)

@@ -20,6 +20,7 @@ MAY_LOAD = {
     "sdk.command": (),
     "pinclip": (),
     "pinclip.cli": (),
+    "pinclip.command": (),
     "worker.contract": (),
     "worker.guard": (),
     "worker.supervisor": (),

@@ -164,19 +164,19 @@ def _sheet(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from .duplicates import check_splits
+    from .duplicates import check_splits, readable_prints
     from .errors import DataError
-    from .sets import open_set, readable
+    from .sets import open_set
 
     images = open_set(arguments.folder, layout=arguments.layout)
     for note in images.notes:
         _say(note)
-    images, unreadable = readable(images, limit=arguments.unreadable)
+    images, unreadable, prints = readable_prints(images, limit=arguments.unreadable)
     _print(_table(images.rows))
     _print([f"unreadable  {len(unreadable)}", *(f"  {fault}" for fault in unreadable)])
     _print(_sentinel(images))
     try:
-        check_splits(images)
+        check_splits(images, prints=prints)
     except DataError as error:
         _say(str(error))
         return FAILED

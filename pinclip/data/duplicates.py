@@ -19,7 +19,7 @@ import imagehash
 import numpy as np
 
 from .errors import DataError, UnreadableError, first
-from .sets import ImageSet, decode
+from .sets import ImageSet, decode, readable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Fingerprint(NamedTuple):
 
     sha256: str
     phash: np.uint64 | None
+    fault: str = ""
+    """Why the image cannot be had, "" where it can."""
 
 
 def phash(image: Image.Image) -> np.uint64:
@@ -67,6 +69,18 @@ def fingerprints(images: ImageSet) -> list[Fingerprint]:
     """Return what every image is compared by; decodes each once, in threads."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda row: _fingerprint(images, row), images.rows))
+
+
+def readable_prints(
+    images: ImageSet, *, limit: float
+) -> tuple[ImageSet, list[str], list[Fingerprint]]:
+    """Return what sets.readable does, and the fingerprint of each image that is left.
+
+    One pass: each image is decoded once for both. Raises DataError as `readable`.
+    """
+    prints = fingerprints(images)
+    kept, unreadable = readable(images, limit=limit, faults=[one.fault for one in prints])
+    return kept, unreadable, [one for one in prints if not one.fault]
 
 
 def near_duplicates(
@@ -95,12 +109,18 @@ def near_duplicates(
     ]
 
 
-def check_splits(images: ImageSet, *, features: NDArray[np.float32] | None = None) -> None:
+def check_splits(
+    images: ImageSet,
+    *,
+    features: NDArray[np.float32] | None = None,
+    prints: Sequence[Fingerprint] | None = None,
+) -> None:
     """Raise DataError if the set's splits or folds share a picture, or its classes an image.
 
-    Codes: contradictory_labels, near_duplicates_across_splits.
+    `features` and `prints` as for near_duplicates. Codes: contradictory_labels,
+    near_duplicates_across_splits.
     """
-    prints = fingerprints(images)
+    prints = fingerprints(images) if prints is None else prints
     for one, other, _ in _same_bytes(prints):
         rows = images.rows[one], images.rows[other]
         if rows[0].label != rows[1].label:
@@ -123,13 +143,13 @@ def check_splits(images: ImageSet, *, features: NDArray[np.float32] | None = Non
 def _fingerprint(images: ImageSet, row: Row) -> Fingerprint:
     try:
         data = images.read(row)
-    except UnreadableError:
-        return Fingerprint("", None)
+    except UnreadableError as error:
+        return Fingerprint("", None, error.detail)
     digest = hashlib.sha256(data).hexdigest()
     try:
         picture = decode(data)
-    except UnreadableError:
-        return Fingerprint(digest, None)
+    except UnreadableError as error:
+        return Fingerprint(digest, None, error.detail)
     grey = np.asarray(picture.convert("L").resize((32, 32)), np.float32)
     return Fingerprint(digest, phash(picture) if grey.std() >= FLAT else None)
 

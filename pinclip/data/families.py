@@ -53,13 +53,15 @@ _TABLE: tuple[tuple[Family, str], ...] = (
     ("flow_2024", r"ominicontrol|\bwan(\b|\d)|hunyuan-?(image|video)|ernie-?image|cogview-?4"),
     ("flow_2024", r"kandinsky[ -]?5|f-lite|\banima\b|cosmos|longcat|fibo|firered|joyai|ovis-image"),
     ("flow_2024", r"krea|chronoedit|pony-v7|flex\.[12]|mage-flow|step1x|\bhdm\b|bagel|bria-?3\.2"),
+    ("flow_2024", r"boogu|cenkrechro|nucleus-?image|unipic-?[23]|^(microsoft-)?lens(-turbo)?$"),
     # Tokens.
     ("autoregressive", r"janus|llamagen|infinity|\bvar\b|meissonic|amused|muse\b|\bparti\b|emu3"),
     ("autoregressive", r"show-o|cogview(?![ -]?[34])|lumina-mgpt|maskgit|\bmage\b|\bmar\b|vqgan"),
     # Latent diffusion after Stable Diffusion 2.
     ("latent_diffusion_2023", r"sd[ -]?xl|xl(?![a-z])|ssd-1b|sdxs|kandinsky[ -]?[23]|pixart"),
     ("latent_diffusion_2023", r"cascade|w[uü]rstchen|kolors|hunyuan-?dit|playground|cosxl"),
-    ("latent_diffusion_2023", r"juggernaut-?(x|v1\d)|illustrious|noobai|cogview-?3"),
+    ("latent_diffusion_2023", r"juggernaut-?(x|v1\d)|illustrious|noobai|cogview-?3|natvis"),
+    ("latent_diffusion_2023", r"animeillustdiffusion-v0\d"),
     # Pixel space; before "diffusion" alone means Stable Diffusion.
     ("diffusion_2021", r"clip-?guided|disco|dt-diffusion|\badm\b|guided|deep-?floyd|\bif-i\b"),
     ("diffusion_2021", r"karlo|unclip|\bglide|\bddpm|improved-?diffusion|pix-?diff"),
@@ -68,6 +70,8 @@ _TABLE: tuple[tuple[Family, str], ...] = (
     ("latent_diffusion_2022", r"stable[ -]?diffusion|\bsd\b|\bsd[ -]?v?[12]|\bsdv?[1245]|v1-5"),
     ("latent_diffusion_2022", r"dreamshaper[ -]8|facechain|majicmix|blip|ip-?adapter|openjourney"),
     ("latent_diffusion_2022", r"architecturerealmix|xsarchitectural|altdiffusion"),
+    ("latent_diffusion_2022", r"van-?gogh-?diffusion|foto-assisted-diffusion"),
+    ("latent_diffusion_2022", r"vae-ft-(mse|ema)-"),  # a decoder for Stable Diffusion 1 and 2 alone
 )
 _PATTERNS = tuple((family, re.compile(pattern)) for family, pattern in _TABLE)
 _SEVERAL = re.compile(r" / | \+ |, ")

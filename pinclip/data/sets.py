@@ -13,7 +13,7 @@ Knows no layout and no model.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -91,14 +91,16 @@ def decode(data: bytes) -> Image.Image:
         raise UnreadableError(f"{len(data)} bytes do not decode: {error}") from error
 
 
-def readable(images: ImageSet, *, limit: float) -> tuple[ImageSet, list[str]]:
+def readable(
+    images: ImageSet, *, limit: float, faults: Sequence[str] | None = None
+) -> tuple[ImageSet, list[str]]:
     """Return the set without the images that do not decode, and "file: why" of each of those.
 
-    Decodes every image once. Raises DataError: too_many_unreadable above the share `limit`,
-    empty_set or one_class if the rest is that.
+    Decodes every image once, unless `faults` says of each why it cannot be had, or "". Raises
+    DataError: too_many_unreadable above the share `limit`, empty_set or one_class if the rest is
+    that.
     """
-    with ThreadPoolExecutor() as pool:
-        faults = list(pool.map(lambda row: _fault(images, row), images.rows))
+    faults = _faults(images) if faults is None else faults
     unreadable = [
         f"{row.file}: {fault}" for row, fault in zip(images.rows, faults, strict=True) if fault
     ]
@@ -112,6 +114,11 @@ def readable(images: ImageSet, *, limit: float) -> tuple[ImageSet, list[str]]:
     rows = tuple(row for row, fault in zip(images.rows, faults, strict=True) if not fault)
     _check_classes(images.name, rows)
     return replace(images, rows=rows), unreadable
+
+
+def _faults(images: ImageSet) -> list[str]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda row: _fault(images, row), images.rows))
 
 
 def _fault(images: ImageSet, row: Row) -> str:

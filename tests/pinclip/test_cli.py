@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,15 @@ def test_pinclip_that_is_not_installed_is_told(tmp_path: Path) -> None:
         assert "pip install ." in done.stderr
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Children heed SIGINT, as those of a terminal do: what runs pytest may ignore it (nohup)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_without_a_traceback(site: Site) -> None:
     site.install("pinclip-hello", "1.0", {"hello": "hello:main"})
     site.write(

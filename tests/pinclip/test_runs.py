@@ -15,8 +15,9 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 
 from pinclip import metrics
+from pinclip.command import train
 from pinclip.data import read_manifest
-from pinclip.runs import COLUMNS, Tower, command, fold_scorer
+from pinclip.runs import COLUMNS, Tower, fold_scorer
 
 RECIPE = """
 name = "small"
@@ -85,7 +86,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(recipe: Path, folder: Path, out: Path, *more: str) -> int:
     given = [str(recipe), "--data", str(folder), "--out", str(out), "--device", "cpu", *more]
-    return command(given, tower)
+    return train(given, tower=tower)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,29 @@ def test_the_fold_scorer_scores_as_the_run_did(done: Path, folder: Path) -> None
     logits = fold_scorer(done, tower())(images, rows)
 
     found = scores(done / "scores.csv")
+    expected = [float(found[row.file]["score"]) for row in rows]
+    np.testing.assert_allclose(logits, expected, atol=0.02)
+
+
+LAW = """
+[equalise]
+is_on = true
+short_side = [20, 28]
+quality = [20, 90]
+"""
+
+
+def test_the_fold_scorer_brings_pictures_to_the_law_of_the_recipe(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "law.toml").write_text(RECIPE + LAW)
+    assert start(tmp_path / "law.toml", folder, tmp_path / "run", "--fold", "0") == 0
+    found = scores(tmp_path / "run" / "scores.csv")
+    rows = [row for row in read_manifest(folder) if row.fold == 0]
+    images = [Image.open(folder / "images" / row.file) for row in rows]
+
+    logits = fold_scorer(tmp_path / "run", tower())(images, rows)
+
     expected = [float(found[row.file]["score"]) for row in rows]
     np.testing.assert_allclose(logits, expected, atol=0.02)
 
@@ -221,11 +245,27 @@ def test_folds_that_share_a_picture_are_refused_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_cannot_be_read_is_left_out_of_a_new_run_and_of_one_that_goes_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, recipe, out = tmp_path / "set", tmp_path / "lenient.toml", tmp_path / "run"
+    shutil.copytree(folder, broken)
+    (broken / "images" / "05.png").write_bytes(b"no picture")
+    recipe.write_text(RECIPE.replace("[data]", "[data]\nunreadable = 0.1"))
+
+    for _ in range(2):
+        assert start(recipe, broken, out, "--fold", "0") == 0
+        assert "left out, unreadable: 05.png: 10 bytes are no image" in capsys.readouterr().err
+
+    assert json.loads((out / "run.json").read_text())["images"] == COUNT - 1
+    assert "05.png" not in scores(out / "scores.csv")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what is asked for")
 def test_a_device_that_is_absent_is_refused(
     folder: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [str(recipe), "--data", str(folder), "--out", str(tmp_path), "--device", "cuda"]
 
-    assert command(given, tower) == 2
+    assert train(given, tower=tower) == 2
     assert "torch sees no CUDA device" in capsys.readouterr().err

@@ -329,6 +329,15 @@ def test_tethered_runs_nothing_when_the_supervisor_has_died_already() -> None:
     assert ended.returncode == 1
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Children heed SIGINT, as those of a terminal do: what runs pytest may ignore it (nohup)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_tethered_leaves_no_signal_ignored() -> None:
     argv = tethered(["grep", "^SigIgn", "/proc/self/status"])
 

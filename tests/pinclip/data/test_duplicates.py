@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 
 import imagehash
@@ -15,8 +16,10 @@ from pinclip.data.duplicates import (
     Fingerprint,
     check_splits,
     distances,
+    fingerprints,
     near_duplicates,
     phash,
+    readable_prints,
 )
 from pinclip.data.errors import DataError, UnreadableError
 from pinclip.data.manifest import Row
@@ -140,6 +143,40 @@ def test_what_cannot_be_read_is_no_duplicate() -> None:
     )
 
     assert [(pair.one, pair.other) for pair in near_duplicates(images)] == [("text", "words")]
+
+
+def test_one_pass_says_what_is_readable_and_gives_its_fingerprints() -> None:
+    images = images_of(
+        {
+            "gone": ("ai", 0, "", b""),
+            "one": ("ai", 0, "", encoded(scene(1))),
+            "text": ("real", 0, "", b"words"),
+            "copy": ("real", 1, "", encoded(scene(1), "JPEG")),
+        }
+    )
+    reads: list[str] = []
+
+    def read(row: Row) -> bytes:
+        reads.append(row.file)
+        return images.read(row)
+
+    kept, unreadable, prints = readable_prints(replace(images, read=read), limit=0.5)
+
+    assert sorted(reads) == ["copy", "gone", "one", "text"]
+    assert [row.file for row in kept.rows] == ["one", "copy"]
+    assert [line.partition(":")[0] for line in unreadable] == ["gone", "text"]
+    assert prints == fingerprints(kept)
+    with pytest.raises(DataError, match="one = copy"):
+        check_splits(kept, prints=prints)
+
+
+def test_one_pass_refuses_a_set_of_which_too_much_is_unreadable() -> None:
+    images = images_of({"one": ("ai", 0, "", encoded(scene(1))), "gone": ("real", 0, "", b"")})
+
+    with pytest.raises(DataError, match="gone") as caught:
+        readable_prints(images, limit=0.4)
+
+    assert caught.value.code == "too_many_unreadable"
 
 
 def test_features_find_what_hashes_do_not() -> None:
