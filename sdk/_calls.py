@@ -23,7 +23,7 @@ from urllib.parse import quote
 import msgspec
 
 from .errors import InputError, ScanFailed
-from .wire import PointName, Scan, ScanRequest, Status, Upload
+from .wire import PointName, Priority, Scan, ScanRequest, Status, Upload
 
 UPLOAD_LIMIT_BYTES = 20 * 1024 * 1024
 """Largest image that the server takes."""
@@ -55,12 +55,19 @@ def upload(data: bytes) -> Call[Upload]:
     return Call("POST", "/v1/uploads", Upload, body=data, headers=headers)
 
 
-def submit(point: PointName, *, url: str | None = None, upload_id: str | None = None) -> Call[Scan]:
+def submit(
+    point: PointName,
+    *,
+    priority: Priority,
+    url: str | None = None,
+    upload_id: str | None = None,
+) -> Call[Scan]:
     """POST /v1/scans: ask for one scan, of a URL or of an upload."""
     request = ScanRequest(
         url=msgspec.UNSET if url is None else url,
         upload_id=msgspec.UNSET if upload_id is None else upload_id,
         operating_point=point,
+        priority=priority,
     )
     headers = {"Content-Type": "application/json"}
     return Call("POST", "/v1/scans", Scan, body=msgspec.json.encode(request), headers=headers)
@@ -112,6 +119,14 @@ def point(name: PointName | str) -> PointName:
         raise InputError(
             f"operating_point is {name!r}.", hint=f"Use one of {', '.join(PointName)}."
         ) from None
+
+
+def priority(name: Priority | str) -> Priority:
+    """Return the priority of that name; raises InputError."""
+    try:
+        return Priority(name)
+    except ValueError:
+        raise InputError(f"priority is {name!r}.", hint=f"Use {' or '.join(Priority)}.") from None
 
 
 def hold(remaining: float) -> int:

@@ -15,7 +15,7 @@ from . import _calls as calls
 from ._clock import Clock
 from .errors import ScanTimeout
 from .settings import read
-from .wire import PointName, Scan
+from .wire import PointName, Priority, Scan
 
 if TYPE_CHECKING:
     from ._transport import AsyncHttp, SyncHttp
@@ -55,6 +55,7 @@ class Client:
         *,
         wait: float = 20,
         operating_point: PointName | str | None = None,
+        priority: Priority | str = Priority.INTERACTIVE,
     ) -> Scan:
         """Return a finished scan of a URL, a file or bytes: one that has a verdict.
 
@@ -62,19 +63,28 @@ class Client:
         there is no verdict by then, ScanFailed if there never will be, InputError or OSError if
         `x` cannot be sent, APIError if the server cannot be asked.
         """
-        return self.wait(self.submit(x, operating_point=operating_point), timeout=wait)
+        scan = self.submit(x, operating_point=operating_point, priority=priority)
+        return self.wait(scan, timeout=wait)
 
     def submit(
-        self, x: str | Path | bytes, *, operating_point: PointName | str | None = None
+        self,
+        x: str | Path | bytes,
+        *,
+        operating_point: PointName | str | None = None,
+        priority: Priority | str = Priority.INTERACTIVE,
     ) -> Scan:
-        """Return the scan as accepted, most often still queued."""
+        """Return the scan as accepted, most often still queued.
+
+        Say `priority="bulk"` where nobody waits for it: the scans of people then go first.
+        """
         point = calls.point(operating_point or self._point)
+        rank = calls.priority(priority)
         image = calls.source(x)
         if isinstance(image, str):
-            return self._transport.send(calls.submit(point, url=image))
+            return self._transport.send(calls.submit(point, priority=rank, url=image))
         data = calls.load(image) if isinstance(image, Path) else image
         upload = self._transport.send(calls.upload(data))
-        return self._transport.send(calls.submit(point, upload_id=upload.id))
+        return self._transport.send(calls.submit(point, priority=rank, upload_id=upload.id))
 
     def wait(self, scan: Scan | str, *, timeout: float = 60) -> Scan:
         """Return the scan, or the one of this id, once it has a verdict.
@@ -148,21 +158,28 @@ class AsyncClient:
         *,
         wait: float = 20,
         operating_point: PointName | str | None = None,
+        priority: Priority | str = Priority.INTERACTIVE,
     ) -> Scan:
         """Return a finished scan of a URL, a file or bytes; see Client.check."""
-        return await self.wait(await self.submit(x, operating_point=operating_point), timeout=wait)
+        scan = await self.submit(x, operating_point=operating_point, priority=priority)
+        return await self.wait(scan, timeout=wait)
 
     async def submit(
-        self, x: str | Path | bytes, *, operating_point: PointName | str | None = None
+        self,
+        x: str | Path | bytes,
+        *,
+        operating_point: PointName | str | None = None,
+        priority: Priority | str = Priority.INTERACTIVE,
     ) -> Scan:
-        """Return the scan as accepted, most often still queued."""
+        """Return the scan as accepted, most often still queued; see Client.submit."""
         point = calls.point(operating_point or self._point)
+        rank = calls.priority(priority)
         image = calls.source(x)
         if isinstance(image, str):
-            return await self._transport.send(calls.submit(point, url=image))
+            return await self._transport.send(calls.submit(point, priority=rank, url=image))
         data = await _load(image) if isinstance(image, Path) else image
         upload = await self._transport.send(calls.upload(data))
-        return await self._transport.send(calls.submit(point, upload_id=upload.id))
+        return await self._transport.send(calls.submit(point, priority=rank, upload_id=upload.id))
 
     async def wait(
         self,

@@ -35,7 +35,7 @@ from .errors import (
     ScanFailed,
     ScanTimeout,
 )
-from .wire import PointName, Scan, Slice, Verdict
+from .wire import PointName, Priority, Scan, Slice, Verdict
 
 WAIT_LIMIT_SECONDS = 86_400
 
@@ -118,20 +118,24 @@ def check(argv: Sequence[str]) -> int:
         return Exit.AUTH
     outcomes = []
     with client:
-        for outcome in checked(client, options.images, wait=options.wait):
+        for outcome in checked(
+            client, options.images, wait=options.wait, priority=options.priority
+        ):
             outcomes.append(outcome)
             _print(outcome, as_json=options.json)
     return exit_code(outcomes)
 
 
-def checked(client: Client, names: Sequence[str], *, wait: float) -> Iterator[Outcome]:
+def checked(
+    client: Client, names: Sequence[str], *, wait: float, priority: str = Priority.INTERACTIVE
+) -> Iterator[Outcome]:
     """Yield what came of each input, in order.
 
     Once the server is unreachable or refuses the key, the rest has that error without being sent.
     """
     ended: Exception | None = None
     for name in names:
-        result = _asked(client, name, wait=wait) if ended is None else ended
+        result = _asked(client, name, wait=wait, priority=priority) if ended is None else ended
         if isinstance(result, _HOPELESS):
             ended = result
         yield Outcome(name, result)
@@ -218,6 +222,12 @@ def _parser() -> argparse.ArgumentParser:
         help="how many real images may be flagged (default: %(default)s)",
     )
     parser.add_argument(
+        "--priority",
+        choices=[str(name) for name in Priority],
+        default=str(Priority.INTERACTIVE),
+        help="bulk: let the scans of people go first (default: %(default)s)",
+    )
+    parser.add_argument(
         "--wait",
         type=_seconds,
         default=20.0,
@@ -242,10 +252,10 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _asked(client: Client, name: str, *, wait: float) -> Scan | Exception:
+def _asked(client: Client, name: str, *, wait: float, priority: str) -> Scan | Exception:
     is_url = name.lower().startswith(("http://", "https://"))
     try:
-        return client.check(name if is_url else Path(name), wait=wait)
+        return client.check(name if is_url else Path(name), wait=wait, priority=priority)
     except (PinclipError, OSError) as error:
         return error
 

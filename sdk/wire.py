@@ -57,6 +57,17 @@ class PointName(StrEnum):
     SENSITIVE = "sensitive"
 
 
+class Priority(StrEnum):
+    """Who waits for a scan: a person (interactive), or a platform that works off many (bulk).
+
+    Interactive scans are done first, but bulk ones have one batch in eight all the same. Bulk is
+    refused with queue_full when half as many scans wait as may.
+    """
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
 class Slice(StrEnum):
     """The kind of picture that error rates are measured on, as the model sees it."""
 
@@ -194,15 +205,20 @@ class Scan(Struct, frozen=True, kw_only=True):
         )
 
 
-class ScanRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScanRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """The body of POST /v1/scans: exactly one of `url` and `upload_id`.
 
+    What is as by default is not sent, so that a server which does not know a field yet takes it.
+    `priority` is `bulk` where nobody waits for this one scan: those of people go first.
     `context` (platform, item_id) and `metadata` come back unread with the scan's events.
     """
 
     url: str | UnsetType = UNSET
     upload_id: str | UnsetType = UNSET
     operating_point: PointName = PointName.BALANCED
+    priority: Priority = Priority.INTERACTIVE
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 

@@ -1,7 +1,8 @@
 """REDIS DOOR: the server's half of what worker/contract.py draws. Knows nothing of SQL or HTTP.
 
-    post         XADD scans                     one round trip for all who post at once
+    post         XADD scans, or bulk scans      one round trip for all who post at once
     missing      XRANGE scans, then results     only while something is overdue
+    state        XLEN, SET probe; beats         a Redis that takes no more is down
     collect      XAUTOCLAIM, XREADGROUP results what a dead collector held, then what is new
     acknowledge  XACK + XDEL in one MULTI
 
@@ -21,13 +22,13 @@ import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from worker.contract import (
     COLLECTORS,
     FIELD,
     RESULTS,
-    SCANS,
+    STREAMS,
     Entry,
     Outcome,
     RedisSettings,
@@ -50,6 +51,12 @@ ABANDONED_MS = 30_000
 """How long an outcome may be held before another collector takes it."""
 PAGE = 500
 """Stream entries, or keys, in one answer."""
+PROBE = "pinclip:probe"
+"""Key that `state` writes, to see whether Redis takes anything."""
+PROBE_SECONDS = 60
+"""How long that key stays."""
+FULL = "its memory is full: it takes scans again once some are done, and more with more maxmemory"
+"""What is said of a Redis that is at its maxmemory."""
 
 _GONE = ("NOGROUP", "UNBLOCKED")
 
@@ -91,9 +98,9 @@ class RedisBoard:
     async def missing(self, scan_ids: Sequence[str]) -> set[str]:
         """Return those ids that neither wait, nor are held, nor have an outcome to collect."""
         missing = set(scan_ids)
-        # In this order: an outcome is published and its entry removed in one step, so a scan that
-        # leaves the first stream while we read is found in the second.
-        for stream in (SCANS, RESULTS):
+        # RESULTS last: an outcome is published and its entry removed in one step, so a scan that
+        # leaves its stream while we read is found there.
+        for stream in (*STREAMS.values(), RESULTS):
             async for data in self._all(stream):
                 missing.discard(_scan_id(data))
         return missing
@@ -129,18 +136,25 @@ class RedisBoard:
         return None if value is None else value.decode()
 
     async def state(self) -> tuple[int, list[WorkerBeat]]:
-        """Return how many scans wait or are held, and the workers that are alive."""
+        """Return how many scans wait or are held, and the workers that are alive.
+
+        A Redis that refuses to write is Unavailable too: full, a replica, or with a failing disk.
+        """
         with self._told():
-            depth = await self._redis.xlen(SCANS)
+            async with self._pipeline(is_transaction=False) as pipe:
+                for stream in STREAMS.values():
+                    pipe.xlen(stream)
+                pipe.set(PROBE, b"", ex=PROBE_SECONDS)
+                *depths, _ = await pipe.execute()
             keys = [key async for key in self._redis.scan_iter(worker_key("*"), count=PAGE)]
             values: Any = await self._redis.mget(keys) if keys else []
-        return depth, list(_beats(values))
+        return sum(depths), list(_beats(values))
 
     async def _post(self, posts: Sequence[Sequence[Entry]]) -> None:
         with self._told():
             async with self._pipeline(is_transaction=False) as pipe:
                 for entry in chain.from_iterable(posts):
-                    pipe.xadd(SCANS, {FIELD: encode(entry)})
+                    pipe.xadd(STREAMS[entry.priority], {FIELD: encode(entry)})
                 await pipe.execute()
 
     async def _take(self, limit: int, wait_seconds: float) -> list[Any]:
@@ -188,6 +202,8 @@ class RedisBoard:
                 yield
         except TimeoutError as error:
             raise Unavailable("redis", f"no answer within {seconds:g} s") from error
+        except OutOfMemoryError as error:
+            raise Unavailable("redis", FULL) from error
         except (RedisError, OSError) as error:
             raise Unavailable("redis", str(error) or type(error).__name__) from error
 

@@ -66,7 +66,8 @@ OPERATIONS = (
         tag="scans",
         summary="Have an image judged",
         description="Takes exactly one of `url` and `upload_id`. Poll the Location until `status` "
-        "is completed, failed or canceled, or ask with `Prefer: wait=N` to be answered then.",
+        "is completed, failed or canceled, or ask with `Prefer: wait=N` to be answered then. Send "
+        "`priority: bulk` with what nobody waits for: the scans of people then go first.",
         parameters=("Prefer",),
         body="ScanRequest",
         answers={

@@ -2,6 +2,7 @@
 
     server                         Redis                              worker
     post(Entry)  ---------->  stream pinclip:scans, group workers  ----> claim = XREADGROUP
+                 ---------->  stream pinclip:scans:bulk, the same  ----> what is not bulk first
     ring()       ---------->  RQ queue pinclip: tickets            ----> jobs.drain, no arguments
                                                                   beat: XCLAIM JUSTID (lease)
     collect      <----------  stream pinclip:results              <---- complete = MULTI
@@ -30,6 +31,7 @@ from sdk.wire import (
     Model,
     OperatingPoint,
     PointName,
+    Priority,
     Reason,
     ScanError,
     Status,
@@ -38,8 +40,14 @@ from sdk.wire import (
 
 SCANS = "pinclip:scans"
 """Stream of entries that wait for a worker or are held by one."""
+BULK_SCANS = "pinclip:scans:bulk"
+"""The same for entries of priority bulk."""
+STREAMS = {Priority.INTERACTIVE: SCANS, Priority.BULK: BULK_SCANS}
+"""Stream of each priority, in the order in which workers look."""
 WORKERS = "workers"
-"""Consumer group of SCANS; a consumer is one worker process."""
+"""Consumer group of SCANS and of BULK_SCANS; a consumer is one worker process."""
+BULK_TURN = 8
+"""Each batch of this number is looked for in BULK_SCANS first, so that bulk never starves."""
 RESULTS = "pinclip:results"
 """Stream of outcomes that wait for the collector."""
 COLLECTORS = "collectors"
@@ -111,6 +119,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     url: str | None = None
     upload_id: str | None = None
     request_id: str = ""
+    priority: Priority = Priority.INTERACTIVE
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -1,42 +1,46 @@
 """REDIS DOOR: the worker's half of Redis, on the streams and keys of contract.py; never SQL.
 
-    SCANS stream, group WORKERS                    what a claim is
+    SCANS and BULK_SCANS, group WORKERS            what a claim is
       new entry      --XREADGROUP COUNT-->  held   the entry in this worker's pending list
       expired lease  --XPENDING IDLE,              idle time = age of the lease
                        XCLAIM min-idle-->   held   delivery count = attempt, one more
       held           --XCLAIM JUSTID-->     held   idle time 0, same attempt: the beat
       held           --XCLAIM IDLE, count-1-->     expired at once: given back
-      held           --MULTI: XADD RESULTS, XACK, XDEL-->  done
+      held           --XACK, XDEL, XADD RESULTS--> done
+
+A claim looks at SCANS first, its expired leases and then its new entries, and at BULK_SCANS for
+the room that is left; each BULK_TURN-th batch the other way round. The token names the stream.
+
+Each of these is one Lua script, for three reasons: an empty look at two streams is one round
+trip; nobody takes an entry between the look at who holds it and the change; and a script that has
+written may add while Redis is full, so outcomes get out of a full Redis and make room, which
+MULTI is refused (docs/decisions/0017).
 
 A lease is taken over with XPENDING and XCLAIM and not with XAUTOCLAIM: that looks at ten pending
 entries a call, and finds nothing when the first ten are alive.
-
-Who holds an entry is read before it is changed, in two steps. A claim that passes to another
-between the two can be renewed or completed by its old holder once more. Neither loses a scan:
-the stolen lease runs out like any other, and of two outcomes the records keep the first
-(docs/decisions/0001).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
-from redis.typing import StreamIdT
 
 from .contract import (
+    BULK_TURN,
     FIELD,
     LEASE_SECONDS,
     RESULTS,
-    SCANS,
+    STREAMS,
     WORKER_EXPIRES_SECONDS,
     WORKERS,
     Outcome,
@@ -51,8 +55,71 @@ from .ports import Claim, Unavailable
 PHASE_SECONDS = 60
 """How long a phase is shown that nobody has told anew; longer than a fetch may take."""
 
+_CLAIM = """
+-- KEYS: streams, the one to look at first before the other. Returns {{stream, attempt, entry}, ...}
+local group, worker, lease, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local claims, expired = {}, {}
+for i, stream in ipairs(KEYS) do  -- before anything is taken: it fails where there is no group
+  expired[i] = redis.call('XPENDING', stream, group, 'IDLE', lease, '-', '+', 1)[1]
+end
+for i, stream in ipairs(KEYS) do
+  if expired[i] then
+    -- Alone: it may be what killed the last holder of its whole batch.
+    if #claims > 0 then break end
+    local entry = redis.call('XCLAIM', stream, group, worker, lease, expired[i][1])[1]
+    if entry then return {{stream, expired[i][4] + 1, entry}} end
+  end
+  local new = redis.call(
+    'XREADGROUP', 'GROUP', group, worker, 'COUNT', room, 'STREAMS', stream, '>')
+  for _, entry in ipairs(new and new[1][2] or {}) do
+    table.insert(claims, {stream, 1, entry})
+    room = room - 1
+  end
+  if room == 0 then break end  -- COUNT 0 means all
+end
+return claims
+"""
+
+_EACH_HELD = """
+-- KEYS: RESULTS. ARGV: four for all, then five for each claim. Returns 1 for each claim that is
+-- held, 0 for each that is not.
+local group, worker, lease, field = unpack(ARGV, 1, 4)
+local answers = {}
+for at = 5, #ARGV, 5 do
+  local stream, id, attempt, phase, outcome = unpack(ARGV, at, at + 4)
+  local rows = redis.pcall('XPENDING', stream, group, id, id, 1)
+  if rows.err then
+    if string.sub(rows.err, 1, 7) ~= 'NOGROUP' then return rows end
+    rows = {}  -- Redis was wiped
+  end
+  local is_held = rows[1] and rows[1][2] == worker and rows[1][4] == tonumber(attempt)
+  table.insert(answers, is_held and 1 or 0)
+  if is_held then
+    %s
+  end
+end
+return answers
+"""
+
+_RENEW = _EACH_HELD % "redis.call('XCLAIM', stream, group, worker, 0, id, 'JUSTID')"
+
+_RELEASE = (
+    _EACH_HELD
+    % """redis.call(
+      'XCLAIM', stream, group, worker, 0, id, 'IDLE', lease, 'RETRYCOUNT', attempt - 1, 'JUSTID')
+    redis.call('DEL', phase)"""
+)
+
+_COMPLETE = (
+    _EACH_HELD
+    % """-- In this order: XADD is refused while memory is full, but not after a write.
+    redis.call('XACK', stream, group, id)
+    redis.call('XDEL', stream, id)
+    redis.call('XADD', KEYS[1], '*', field, outcome)
+    redis.call('DEL', phase)"""
+)
+
 T = TypeVar("T")
-Fields = dict[bytes, bytes]
 
 log = structlog.get_logger()
 
@@ -82,8 +149,12 @@ class StreamLedger:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._redis = connect(address, timeout_seconds=timeout_seconds)
+        self._claim, self._renew, self._release, self._complete = (
+            self._redis.register_script(script) for script in (_CLAIM, _RENEW, _RELEASE, _COMPLETE)
+        )
         self._worker = worker
         self._lease_ms = int(lease_seconds * 1000)
+        self._batches = 0
 
     def __repr__(self) -> str:
         return f"StreamLedger({self._worker})"
@@ -91,32 +162,19 @@ class StreamLedger:
     def claim(self, limit: int) -> list[Claim]:
         """Take up to `limit` new scans, or one whose lease ran out, alone; never waits."""
         with _translated():
-            return self._in_group(lambda: self._take_over() or self._take_new(limit))
+            claims = self._read(self._in_groups(lambda: self._take(limit)))
+        self._batches += bool(claims)
+        return claims
 
     def renew(self, claims: Sequence[Claim]) -> None:
         """Start the leases of these claims anew, except those that passed to another."""
         with _translated():
-            ids: list[StreamIdT] = [_entry_id(claim) for claim in self._still_held(claims)]
-            if ids:
-                self._redis.xclaim(SCANS, WORKERS, self._worker, 0, ids, justid=True)
+            self._change(self._renew, [(claim, b"") for claim in claims])
 
     def release(self, claims: Sequence[Claim]) -> None:
         """Give these scans back at once, as if they had not been delivered."""
         with _translated():
-            pipe = self._redis.pipeline(transaction=True)
-            for claim in self._still_held(claims):
-                pipe.xclaim(
-                    SCANS,
-                    WORKERS,
-                    self._worker,
-                    0,
-                    [_entry_id(claim)],
-                    idle=self._lease_ms,
-                    retrycount=claim.attempt - 1,
-                    justid=True,
-                )
-                pipe.delete(phase_key(claim.entry.scan_id))
-            pipe.execute()
+            self._change(self._release, [(claim, b"") for claim in claims])
 
     def phase(self, claims: Sequence[Claim], status: str) -> None:
         """Tell who asks that these scans are `fetching` or `scoring`, for PHASE_SECONDS."""
@@ -129,16 +187,16 @@ class StreamLedger:
     def complete(self, outcomes: Sequence[tuple[Claim, Outcome]]) -> list[bool]:
         """Publish outcomes and end their claims; False where the lease has passed to another."""
         with _translated():
-            held = {claim.token for claim in self._still_held([claim for claim, _ in outcomes])}
-            ours = [(claim, outcome) for claim, outcome in outcomes if claim.token in held]
-            if ours:
-                self._publish(ours)
-            return [claim.token in held for claim, _ in outcomes]
+            ends = [(claim, encode(outcome)) for claim, outcome in outcomes]
+            return self._change(self._complete, ends)
 
     def depth(self) -> int:
         """How many scans wait or are held."""
         with _translated():
-            return self._redis.xlen(SCANS)
+            pipe = self._redis.pipeline(transaction=False)
+            for stream in STREAMS.values():
+                pipe.xlen(stream)
+            return sum(pipe.execute())
 
     def beat(self, beat: WorkerBeat) -> None:
         """Say that this worker is alive, for WORKER_EXPIRES_SECONDS."""
@@ -146,111 +204,88 @@ class StreamLedger:
             self._redis.set(worker_key(beat.name), encode(beat), ex=WORKER_EXPIRES_SECONDS)
 
     def leave(self) -> None:
-        """Forget this worker: its beat, and its name in the group unless it still holds a scan."""
+        """Forget this worker: its beat, and its name in each group where it holds no scan."""
         with _translated():
             self._redis.delete(worker_key(self._worker))
-            held = self._in_group(
-                lambda: self._redis.xpending_range(SCANS, WORKERS, "-", "+", 1, self._worker)
-            )
-            if not held:
-                self._redis.xgroup_delconsumer(SCANS, WORKERS, self._worker)
+            self._in_groups(self._leave_groups)
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
 
-    def _in_group(self, ask: Callable[[], T]) -> T:
-        """Return `ask()`; where Redis was wiped, make the group again and ask once more."""
+    def _in_groups(self, ask: Callable[[], T]) -> T:
+        """Return `ask()`; where Redis was wiped, make the groups again and ask once more."""
         try:
             return ask()
         except ResponseError as error:
-            if not _is_groupless(error):
+            if not str(error).startswith("NOGROUP"):
                 raise
-        log.info("ledger_group_created", stream=SCANS, group=WORKERS)
+        for stream in STREAMS.values():
+            self._make_group(stream)
+        return ask()
+
+    def _make_group(self, stream: str) -> None:
         try:
             # From the first entry: the server may have posted before there was a group.
-            self._redis.xgroup_create(SCANS, WORKERS, id="0", mkstream=True)
+            self._redis.xgroup_create(stream, WORKERS, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-        return ask()
+        else:
+            log.info("ledger_group_created", stream=stream, group=WORKERS)
 
-    def _take_over(self) -> list[Claim]:
-        """Claim the oldest entry whose lease ran out.
+    def _take(self, limit: int) -> list[_Taken]:
+        streams = list(STREAMS.values())
+        if self._batches % BULK_TURN == BULK_TURN - 1:
+            streams.reverse()
+        answer = self._claim(keys=streams, args=[WORKERS, self._worker, self._lease_ms, limit])
+        return [_Taken(stream.decode(), attempt, *entry) for stream, attempt, entry in answer]
 
-        Never more than one: it may be what killed the last holder of its whole batch.
-        """
-        expired = self._redis.xpending_range(SCANS, WORKERS, "-", "+", 1, idle=self._lease_ms)
-        if not expired:
-            return []
-        entry_id, deliveries = expired[0]["message_id"], int(expired[0]["times_delivered"])
-        taken = self._redis.xclaim(
-            SCANS, WORKERS, self._worker, self._lease_ms, [cast(bytes, entry_id)]
-        )
-        return self._read(cast("list[tuple[bytes, Fields]]", taken), attempt=deliveries + 1)
-
-    def _take_new(self, limit: int) -> list[Claim]:
-        answer = self._redis.xreadgroup(WORKERS, self._worker, {SCANS: ">"}, count=limit)
-        entries = cast("list[tuple[bytes, list[tuple[bytes, Fields]]]]", answer)
-        return self._read(entries[0][1], attempt=1) if entries else []
-
-    def _read(self, entries: Sequence[tuple[bytes, Fields]], *, attempt: int) -> list[Claim]:
-        """Return the entries as claims; drop what is no Entry, since no worker ever could."""
+    def _read(self, taken: Sequence[_Taken]) -> list[Claim]:
+        """Return what was taken as claims; drop what is no Entry, since no worker ever could."""
         claims = []
-        for entry_id, fields in entries:
+        for one in taken:
             try:
-                entry = decode_entry(fields[FIELD.encode()])
+                entry = decode_entry(
+                    dict(zip(one.fields[::2], one.fields[1::2], strict=True))[FIELD.encode()]
+                )
             except (KeyError, msgspec.DecodeError) as error:
-                log.error("ledger_entry_dropped", entry_id=entry_id.decode(), why=repr(error))
-                self._drop(entry_id)
+                log.error("ledger_entry_dropped", entry_id=one.id.decode(), why=repr(error))
+                self._drop(one)
             else:
-                token = f"{entry_id.decode()}:{attempt}"
-                claims.append(Claim(entry=entry, token=token, attempt=attempt))
+                token = f"{one.id.decode()}:{one.attempt}:{one.stream}"
+                claims.append(Claim(entry=entry, token=token, attempt=one.attempt))
         return claims
 
-    def _drop(self, entry_id: bytes) -> None:
+    def _drop(self, taken: _Taken) -> None:
         pipe = self._redis.pipeline(transaction=True)
-        pipe.xack(SCANS, WORKERS, entry_id)
-        pipe.xdel(SCANS, entry_id)
+        pipe.xack(taken.stream, WORKERS, taken.id)
+        pipe.xdel(taken.stream, taken.id)
         pipe.execute()
 
-    def _still_held(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Those whose entry is still pending for this worker, under the same delivery."""
-        pipe = self._redis.pipeline(transaction=False)
-        for claim in claims:
-            pipe.xpending_range(SCANS, WORKERS, _entry_id(claim), _entry_id(claim), 1)
-        answers = pipe.execute(raise_on_error=False)
-        return [
-            claim for claim, answer in zip(claims, answers, strict=True) if self._is(claim, answer)
-        ]
+    def _change(self, script: Script, claims: Sequence[tuple[Claim, bytes]]) -> list[bool]:
+        """Run a script over those claims that are still held; return which those were."""
+        if not claims:
+            return []
+        args: list[Any] = [WORKERS, self._worker, self._lease_ms, FIELD]
+        for claim, outcome in claims:
+            entry_id, attempt, stream = claim.token.split(":", 2)
+            args += [stream, entry_id, attempt, phase_key(claim.entry.scan_id), outcome]
+        return [bool(answer) for answer in script(keys=[RESULTS], args=args)]
 
-    def _is(self, claim: Claim, answer: Any) -> bool:
-        if isinstance(answer, Exception):
-            if isinstance(answer, ResponseError) and _is_groupless(answer):
-                return False
-            raise answer
-        return any(
-            row["consumer"] == self._worker.encode() and row["times_delivered"] == claim.attempt
-            for row in answer
-        )
-
-    def _publish(self, ours: Sequence[tuple[Claim, Outcome]]) -> None:
-        ids = [_entry_id(claim) for claim, _ in ours]
-        pipe = self._redis.pipeline(transaction=True)
-        for _, outcome in ours:
-            pipe.xadd(RESULTS, {FIELD: encode(outcome)})
-        pipe.xack(SCANS, WORKERS, *ids)
-        pipe.xdel(SCANS, *ids)
-        pipe.delete(*(phase_key(outcome.scan_id) for _, outcome in ours))
-        pipe.execute()
+    def _leave_groups(self) -> None:
+        for stream in STREAMS.values():
+            if not self._redis.xpending_range(stream, WORKERS, "-", "+", 1, self._worker):
+                self._redis.xgroup_delconsumer(stream, WORKERS, self._worker)
 
 
-def _entry_id(claim: Claim) -> str:
-    return claim.token.partition(":")[0]
+class _Taken(NamedTuple):
+    """A stream entry that is now ours; `fields` is name, value, name, value."""
 
-
-def _is_groupless(error: ResponseError) -> bool:
-    return str(error).startswith("NOGROUP")
+    stream: str
+    attempt: int
+    id: bytes
+    fields: list[bytes]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 
 from sdk.codes import ScanErrorCode
 
-from .contract import LEASE_SECONDS, Entry, Outcome
+from .contract import BULK_TURN, LEASE_SECONDS, STREAMS, Entry, Outcome
 from .ports import Claim, Clock, Decoded, Fetched, Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class MemoryLedger:
         self._lease_seconds = lease_seconds
         self._rows: dict[str, _Row] = {}
         self._posted = 0
+        self._batches = 0
 
     def peer(self, worker: str) -> MemoryLedger:
         """Return the ledger of another worker."""
@@ -190,9 +191,20 @@ class MemoryLedger:
     def claim(self, limit: int) -> list[Claim]:
         """See ports.Ledger."""
         self._check()
-        expired = [key for key, row in self._rows.items() if row.holder and self._is_expired(row)]
-        waiting = [key for key, row in self._rows.items() if row.holder is None]
-        return [self._take(key) for key in expired[:1] or waiting[:limit]]
+        order = list(STREAMS)
+        if self._batches % BULK_TURN == BULK_TURN - 1:
+            order.reverse()
+        taken: list[str] = []
+        for priority in order:
+            rows = {key: row for key, row in self._rows.items() if row.entry.priority is priority}
+            expired = [key for key, row in rows.items() if row.holder and self._is_expired(row)]
+            if expired:
+                taken = taken or expired[:1]
+                break
+            waiting = [key for key, row in rows.items() if row.holder is None]
+            taken += waiting[: limit - len(taken)]
+        self._batches += bool(taken)
+        return [self._take(key) for key in taken]
 
     def renew(self, claims: Sequence[Claim]) -> None:
         """See ports.Ledger."""

@@ -3,6 +3,10 @@
 board.state --at most once a second--> Redis down?     store_unavailable
                                        no worker?      model_unavailable
                                        queue too long? queue_full, with when to come back
+
+Too long is 10,000 scans (queue_limit), or 120 s of work at the pace measured, if that is less:
+a scan that waits much longer passes its deadline. For bulk it is half of that, so that a backlog
+never locks people out (docs/decisions/0017).
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 import anyio
 
 from sdk.codes import ProblemCode
-from sdk.wire import Health
+from sdk.wire import Health, Priority
 from server.ports import Board, Clock, Records, Unavailable
 from server.refused import Refused
 from worker.contract import WORKER_EXPIRES_SECONDS, WorkerBeat
@@ -26,6 +30,14 @@ PROBE_SECONDS = 0.9
 """Longest wait for one part when /readyz asks."""
 PACE_SECONDS = 60.0
 """Span over which the pace of the work is measured."""
+PACE_KNOWN_SECONDS = 5.0
+"""Shortest span that tells a pace; longer than one batch takes."""
+PACE_NONE_SECONDS = 30.0
+"""Span after which no scan done means a pace of none; longer than a fetch may take."""
+WORK_SECONDS = 120
+"""Most work that may wait, at the pace measured."""
+FEWEST = 64
+"""So many scans may wait at any pace; from so many on, the workers have enough to do to tell it."""
 LONGEST_RETRY_SECONDS = 120
 """Longest wait that is asked of anybody; clients honour no more."""
 RETRY_SECONDS = 5
@@ -33,29 +45,52 @@ RETRY_SECONDS = 5
 
 
 class Pace:
-    """How many scans become final a second, as seen by this process over the last minute."""
+    """How many scans become final a second, as this process sees it while there is enough to do.
+
+    With little to do, the pace would be that of the requests and not of the workers.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: deque[tuple[float, int]] = deque()
+        self._busy_since: float | None = None
+        self._done: deque[tuple[float, int]] = deque()
+        self._known: float | None = None
+
+    def saw(self, *, is_busy: bool) -> None:
+        """Note whether the workers have enough to do."""
+        if not is_busy:
+            self._busy_since = None
+            self._done.clear()
+        elif self._busy_since is None:
+            self._busy_since = self._clock.monotonic()
 
     def add(self, count: int) -> None:
         """Note that so many scans have just become final."""
-        self._seen.append((self._clock.monotonic(), count))
+        if self._busy_since is not None:
+            self._done.append((self._clock.monotonic(), count))
+            self._forget_old()
+
+    def per_second(self) -> float | None:
+        """Return the pace of the last minute, or else the last that was known, if any was."""
+        if self._busy_since is None:
+            return self._known
         self._forget_old()
+        span = min(self._clock.monotonic() - self._busy_since, PACE_SECONDS)
+        done = sum(count for _, count in self._done)
+        if span >= (PACE_KNOWN_SECONDS if done else PACE_NONE_SECONDS):
+            self._known = done / span
+        return self._known
 
     def seconds_for(self, depth: int) -> int:
         """Return how long `depth` scans will take at this pace, in whole seconds, within limits."""
-        self._forget_old()
-        done = sum(count for _, count in self._seen)
-        if not done:
+        pace = self.per_second()
+        if not pace:
             return LONGEST_RETRY_SECONDS
-        span = max(1.0, self._clock.monotonic() - self._seen[0][0])
-        return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(depth * span / done)))
+        return max(1, min(LONGEST_RETRY_SECONDS, math.ceil(depth / pace)))
 
     def _forget_old(self) -> None:
-        while self._seen and self._clock.monotonic() - self._seen[0][0] > PACE_SECONDS:
-            self._seen.popleft()
+        while self._done and self._clock.monotonic() - self._done[0][0] > PACE_SECONDS:
+            self._done.popleft()
 
 
 class Readiness:
@@ -75,20 +110,34 @@ class Readiness:
         self._workers: Sequence[WorkerBeat] = ()
         self._fault: Unavailable | None = None
 
-    async def admit(self) -> None:
+    async def admit(self, priority: Priority = Priority.INTERACTIVE) -> None:
         """Return if one more scan can be taken, and count it; raises Unavailable or Refused."""
         await self._look()
         if self._fault:
             raise Unavailable(self._fault.part, self._fault.detail, self._fault.retry_after)
         if not self._workers:
             raise _no_worker()
-        if self._depth >= self._queue_limit:
-            raise Refused(
-                ProblemCode.QUEUE_FULL,
-                f"{self._depth} scans are waiting, and {self._queue_limit} may.",
-                retry_after=self._pace.seconds_for(self._depth),
-            )
+        limit = self._limit(priority)
+        if self._depth >= limit:
+            raise self._queue_full(priority, limit)
         self._depth += 1
+
+    def _limit(self, priority: Priority) -> int:
+        """Return how many scans may wait, at the pace measured, for one more to be taken."""
+        limit, pace = self._queue_limit, self._pace.per_second()
+        if pace is not None:
+            limit = min(limit, max(FEWEST, int(pace * WORK_SECONDS)))
+        return _bulk_share(limit) if priority is Priority.BULK else limit
+
+    def _queue_full(self, priority: Priority, limit: int) -> Refused:
+        pace = self._pace.per_second()
+        known = "not known yet" if pace is None else f"{pace:.1f} a second"
+        return Refused(
+            ProblemCode.QUEUE_FULL,
+            f"{self._depth} scans are waiting, and {limit} may for another {priority} one; the "
+            f"pace is {known}.",
+            retry_after=self._pace.seconds_for(self._depth),
+        )
 
     async def report(self) -> Health:
         """Return each part and what is wrong with it; `status` is ok if nothing is."""
@@ -107,6 +156,8 @@ class Readiness:
             try:
                 self._depth, self._workers = await self._board.state()
                 self._fault = None
+                enough = min(FEWEST, _bulk_share(self._queue_limit))
+                self._pace.saw(is_busy=self._depth >= enough)
             except Unavailable as fault:
                 self._fault = fault
             self._looked_at = self._clock.monotonic()
@@ -118,6 +169,11 @@ class Readiness:
     async def _redis(self) -> dict[str, Any]:
         depth, workers = await self._board.state()
         return {"waiting": depth, "worker": _worker_check(workers)}
+
+
+def _bulk_share(limit: int) -> int:
+    """Half of what may wait; at least one, so that bulk passes where nothing waits."""
+    return max(1, limit // 2)
 
 
 async def _probe(

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from sdk.codes import ProblemCode
-from sdk.wire import Fault, PointName, ScanRequest
+from sdk.wire import Fault, PointName, Priority, ScanRequest
 from server.refused import Refused
 
 _FIELDS = ScanRequest.__struct_fields__
-_TEXTS = ("url", "upload_id", "operating_point")
+_TEXTS = ("url", "upload_id", "operating_point", "priority")
 _TABLES = ("context", "metadata")
 _KINDS = {
     dict: "an object",
@@ -35,6 +35,7 @@ def read_scan_request(body: bytes) -> ScanRequest:
     _refuse_if(ProblemCode.UNKNOWN_FIELD, "unknown fields", _unknown(fields))
     _refuse_if(ProblemCode.INVALID_PARAMETER, "wrong values", _mistyped(fields))
     _refuse_if(ProblemCode.OPERATING_POINT_UNKNOWN, "an unknown point", _unknown_point(fields))
+    _refuse_if(ProblemCode.INVALID_PARAMETER, "an unknown priority", _unknown_priority(fields))
     _refuse_if(ProblemCode.INVALID_PARAMETER, "not one image", _not_one_image(fields))
     return msgspec.convert(fields, ScanRequest)
 
@@ -98,6 +99,16 @@ def _unknown_point(fields: Mapping[str, Any]) -> Iterator[Fault]:
             pointer_to("operating_point"),
             ProblemCode.OPERATING_POINT_UNKNOWN,
             f"There is no operating point {_shown(given)}: use {', '.join(PointName)}.",
+        )
+
+
+def _unknown_priority(fields: Mapping[str, Any]) -> Iterator[Fault]:
+    given = fields.get("priority", Priority.INTERACTIVE)
+    if given not in tuple(Priority):
+        yield Fault(
+            pointer_to("priority"),
+            ProblemCode.INVALID_PARAMETER,
+            f"There is no priority {_shown(given)}: use {' or '.join(Priority)}.",
         )
 
 

@@ -41,7 +41,7 @@ async def submit(request: ScanRequest, *, request_id: str, wait_seconds: float, 
     opened = _opened(request, upload, request_id=request_id, now=desk.clock.now())
     try:
         with anyio.fail_after(TOLD_SECONDS):
-            await desk.readiness.admit()
+            await desk.readiness.admit(request.priority)
             await desk.records.open(opened)
     except TimeoutError as error:
         raise Unavailable("store", f"no answer within {TOLD_SECONDS:g} s") from error
@@ -105,6 +105,7 @@ def _opened(request: ScanRequest, upload: Upload | None, *, request_id: str, now
         url=url,
         upload_id=upload.id if upload else None,
         request_id=request_id,
+        priority=request.priority,
     )
     scan = Scan(
         id=scan_id,

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 import sdk
+from sdk.wire import Priority
 
 from .conftest import (
     SCAN_ID,
@@ -39,7 +40,7 @@ def test_check_submits_a_url_and_holds_for_the_verdict(client: Any, origin: Orig
 
     post, get = origin.seen
     assert (post.method, post.path) == ("POST", "/v1/scans")
-    assert (post.json["url"], post.json["operating_point"]) == (URL, "balanced")
+    assert post.json == {"url": URL}  # no more: an older server would not know a newer field
     assert "upload_id" not in post.json
     assert (get.method, get.path) == ("GET", f"/v1/scans/{SCAN_ID}")
     assert get.headers["prefer"] == "wait=20"
@@ -165,6 +166,25 @@ def test_operating_point_that_does_not_exist_is_refused_here(
         client.check(URL, operating_point="fair")
     with pytest.raises(sdk.InputError, match="'fair'"):
         connect(operating_point="fair")
+
+    assert origin.seen == []
+
+
+def test_priority_of_a_call_is_sent(client: Any, origin: Origin) -> None:
+    origin.will(ok(scan()), uploaded(), ok(scan()))
+
+    client.check(URL, priority="bulk")
+    client.submit(b"abc", priority=Priority.BULK)
+
+    assert [seen.json["priority"] for seen in origin.seen if seen.path == "/v1/scans"] == [
+        "bulk",
+        "bulk",
+    ]
+
+
+def test_priority_that_does_not_exist_is_refused_here(client: Any, origin: Origin) -> None:
+    with pytest.raises(sdk.InputError, match="interactive or bulk"):
+        client.check(b"abc", priority="urgent")
 
     assert origin.seen == []
 

@@ -77,11 +77,12 @@ def test_check_sends_a_file(origin: Origin, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"abc")
     origin.will(taken(), ok(scan()))
 
-    assert check([str(tmp_path / "a.jpg"), "--operating-point", "strict"]) == Exit.LIKELY_AI
+    options = ["--operating-point", "strict", "--priority", "bulk"]
+    assert check([str(tmp_path / "a.jpg"), *options]) == Exit.LIKELY_AI
 
     upload, post = origin.seen
     assert upload.body == b"abc"
-    assert post.json["operating_point"] == "strict"
+    assert (post.json["operating_point"], post.json["priority"]) == ("strict", "bulk")
 
 
 @pytest.mark.parametrize("name", ["gone.jpg", ".", "empty.jpg"])
@@ -98,7 +99,14 @@ def test_check_calls_a_file_that_cannot_be_read_misuse(
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["--wait", "x", URL], ["--wait", "-1", URL], ["--wait", "nan", URL], ["--point", URL]],
+    [
+        [],
+        ["--wait", "x", URL],
+        ["--wait", "-1", URL],
+        ["--wait", "nan", URL],
+        ["--point", URL],
+        ["--priority", "high", URL],
+    ],
 )
 def test_check_refuses_misuse(origin: Origin, argv: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

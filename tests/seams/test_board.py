@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 import redis
 
+from sdk.wire import Priority
 from server import ids
 from server.board import RedisBoard
 from server.ports import Board
@@ -17,7 +18,7 @@ from tests.valkey_server import Valkey, running
 from worker.contract import (
     FIELD,
     RESULTS,
-    SCANS,
+    STREAMS,
     WORKERS,
     Outcome,
     RedisSettings,
@@ -64,9 +65,10 @@ class RedisWorker:
 
     def publish(self, outcome: Outcome | None) -> None:
         self._client.xadd(RESULTS, {FIELD: encode(outcome) if outcome else b"not an outcome"})
-        for token, fields in self._client.xrange(SCANS):
-            if outcome and outcome.scan_id.encode() in fields[FIELD.encode()]:
-                self._client.xdel(SCANS, token)
+        for stream in STREAMS.values():
+            for token, fields in self._client.xrange(stream):
+                if outcome and outcome.scan_id.encode() in fields[FIELD.encode()]:
+                    self._client.xdel(stream, token)
 
     def beat(self, beat: WorkerBeat) -> None:
         self._client.set(worker_key(beat.name), encode(beat))
@@ -75,8 +77,9 @@ class RedisWorker:
         self._client.set(phase_key(scan_id), phase)
 
     def hold_all(self) -> None:
-        self._client.xgroup_create(SCANS, WORKERS, id="0", mkstream=True)
-        self._client.xreadgroup(WORKERS, "worker-1", {SCANS: ">"})
+        for stream in STREAMS.values():
+            self._client.xgroup_create(stream, WORKERS, id="0", mkstream=True)
+        self._client.xreadgroup(WORKERS, "worker-1", dict.fromkeys(STREAMS.values(), ">"))
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ Sides = tuple[Board, Worker]
 async def test_board_counts_what_was_posted(sides: Sides) -> None:
     board, _ = sides
 
-    await board.post([opened(0).entry, opened(0).entry])
+    await board.post([opened(0).entry, opened(0, priority=Priority.BULK).entry])
     await board.post([opened(0).entry])
 
     depth, workers = await board.state()
@@ -127,9 +130,10 @@ async def test_board_names_the_workers_that_live(sides: Sides) -> None:
     assert workers == [BEAT]
 
 
-async def test_board_misses_only_what_was_never_posted(sides: Sides) -> None:
+@pytest.mark.parametrize("priority", Priority)
+async def test_board_misses_only_what_was_never_posted(sides: Sides, priority: Priority) -> None:
     board, worker = sides
-    waiting, held, done = (opened(0).entry for _ in range(3))
+    waiting, held, done = (opened(0, priority=priority).entry for _ in range(3))
     never = ids.scan_id(0)
     await board.post([held, done])
     worker.hold_all()

@@ -9,13 +9,14 @@ import pytest
 import redis
 
 from sdk.codes import ScanErrorCode
-from sdk.wire import Input, InputKind, PointName, Status
+from sdk.wire import Input, InputKind, PointName, Priority, Status
 from tests.valkey_server import Valkey, running
 from worker.contract import (
+    BULK_TURN,
     FIELD,
     LEASE_SECONDS,
     RESULTS,
-    SCANS,
+    STREAMS,
     WORKERS,
     Entry,
     Outcome,
@@ -27,12 +28,14 @@ from worker.ledger import StreamLedger
 from worker.ports import Claim, Ledger, Refusal, Unavailable
 from worker.testing import ManualClock, MemoryLedger
 
+only_interactive = pytest.mark.parametrize("priority", [Priority.INTERACTIVE], indirect=True)
+
 
 class World(Protocol):
-    """Scans and the workers that may claim them."""
+    """Scans, of the world's priority unless told otherwise, and workers that may claim them."""
 
     def worker(self, name: str) -> Ledger: ...
-    def post(self, *scan_ids: str) -> None: ...
+    def post(self, *scan_ids: str, priority: Priority | None = None) -> None: ...
     def let_leases_run_out(self) -> None: ...
     def results(self) -> list[Outcome]: ...
     def phases(self, *scan_ids: str) -> list[str | None]: ...
@@ -40,7 +43,8 @@ class World(Protocol):
 
 
 class MemoryWorld:
-    def __init__(self) -> None:
+    def __init__(self, priority: Priority) -> None:
+        self._priority = priority
         self._clock = ManualClock()
         self._first = MemoryLedger(self._clock, worker="first")
         self._made: dict[str, MemoryLedger] = {"first": self._first}
@@ -48,8 +52,8 @@ class MemoryWorld:
     def worker(self, name: str) -> Ledger:
         return self._made.setdefault(name, self._first.peer(name))
 
-    def post(self, *scan_ids: str) -> None:
-        self._first.post(*map(_entry, scan_ids))
+    def post(self, *scan_ids: str, priority: Priority | None = None) -> None:
+        self._first.post(*(_entry(scan_id, priority or self._priority) for scan_id in scan_ids))
 
     def let_leases_run_out(self) -> None:
         self._clock.advance(LEASE_SECONDS + 1)
@@ -66,7 +70,8 @@ class MemoryWorld:
 
 
 class RedisWorld:
-    def __init__(self, valkey: Valkey) -> None:
+    def __init__(self, valkey: Valkey, priority: Priority) -> None:
+        self._priority = priority
         self._valkey = valkey
         self._client = redis.Redis.from_url(valkey.url)
         self._client.flushall()
@@ -77,22 +82,26 @@ class RedisWorld:
         self._ledgers.append(ledger)
         return ledger
 
-    def post(self, *scan_ids: str) -> None:
+    def post(self, *scan_ids: str, priority: Priority | None = None) -> None:
+        pipe = self._client.pipeline(transaction=False)
         for scan_id in scan_ids:
-            self._client.xadd(SCANS, {FIELD: encode(_entry(scan_id))})
+            entry = _entry(scan_id, priority or self._priority)
+            pipe.xadd(STREAMS[entry.priority], {FIELD: encode(entry)})
+        pipe.execute()
 
     def let_leases_run_out(self) -> None:
         """Age every pending entry; a wait would do the same, and take as long."""
-        for row in self._client.xpending_range(SCANS, WORKERS, "-", "+", 100):
-            self._client.xclaim(
-                SCANS,
-                WORKERS,
-                row["consumer"],
-                0,
-                [row["message_id"]],
-                idle=int(LEASE_SECONDS * 1000),
-                justid=True,
-            )
+        for stream in STREAMS.values():
+            for row in self._client.xpending_range(stream, WORKERS, "-", "+", 100):
+                self._client.xclaim(
+                    stream,
+                    WORKERS,
+                    row["consumer"],
+                    0,
+                    [row["message_id"]],
+                    idle=int(LEASE_SECONDS * 1000),
+                    justid=True,
+                )
 
     def results(self) -> list[Outcome]:
         return [
@@ -120,23 +129,30 @@ def valkey() -> Iterator[Valkey]:
         yield valkey
 
 
+@pytest.fixture(params=list(Priority))
+def priority(request: pytest.FixtureRequest) -> Priority:
+    """What is promised is promised of scans of each priority."""
+    return Priority(request.param)
+
+
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, priority: Priority) -> Iterator[World]:
     if request.param == "memory":
-        yield MemoryWorld()
+        yield MemoryWorld(priority)
         return
-    world = RedisWorld(request.getfixturevalue("valkey"))
+    world = RedisWorld(request.getfixturevalue("valkey"), priority)
     yield world
     world.close()
 
 
-def _entry(scan_id: str) -> Entry:
+def _entry(scan_id: str, priority: Priority) -> Entry:
     return Entry(
         scan_id=scan_id,
         kind=InputKind.URL,
         operating_point=PointName.BALANCED,
         deadline=4e9,
         url="http://h.test/a.png",
+        priority=priority,
     )
 
 
@@ -351,6 +367,90 @@ def test_depth_counts_what_waits_and_what_is_held(world: World) -> None:
     assert ledger.depth() == 2
 
 
+def test_depth_counts_scans_of_each_priority(world: World) -> None:
+    world.post("one", priority=Priority.INTERACTIVE)
+    world.post("two", priority=Priority.BULK)
+
+    assert world.worker("a").depth() == 2
+
+
+@only_interactive
+def test_claim_takes_bulk_only_for_the_room_that_is_left(world: World) -> None:
+    world.post("bulk1", "bulk2", "bulk3", priority=Priority.BULK)
+    world.post("one", "two", "three")
+    ledger = world.worker("a")
+
+    assert [_ids(ledger.claim(2)) for _ in range(3)] == [
+        ["one", "two"],
+        ["three", "bulk1"],
+        ["bulk2", "bulk3"],
+    ]
+
+
+@only_interactive
+def test_claim_takes_bulk_first_in_one_batch_of_eight(world: World) -> None:
+    world.post(*(f"scan{i}" for i in range(40)))
+    world.post(*(f"bulk{i}" for i in range(40)), priority=Priority.BULK)
+    ledger = world.worker("a")
+
+    batches = [_ids(ledger.claim(2)) for _ in range(16)]
+
+    bulk = [turn for turn, batch in enumerate(batches, 1) if batch[0].startswith("bulk")]
+    assert (bulk, BULK_TURN) == ([8, 16], 8)
+    assert batches[7] == ["bulk0", "bulk1"]
+    assert all(len(batch) == 2 for batch in batches)
+
+
+@only_interactive
+def test_claim_counts_no_look_that_found_nothing_as_a_batch(world: World) -> None:
+    ledger = world.worker("a")
+    for _ in range(BULK_TURN - 1):
+        assert ledger.claim(1) == []
+    world.post("bulk", priority=Priority.BULK)
+    world.post("one")
+
+    assert _ids(ledger.claim(1)) == ["one"]
+
+
+@only_interactive
+def test_claim_takes_new_scans_before_a_bulk_scan_whose_lease_ran_out(world: World) -> None:
+    world.post("bulk", priority=Priority.BULK)
+    world.worker("a").claim(8)
+    world.let_leases_run_out()
+    world.post("one")
+    world.post("bulk2", priority=Priority.BULK)
+    ledger = world.worker("b")
+
+    # The one that may have killed its worker comes alone.
+    assert [_ids(ledger.claim(8)) for _ in range(3)] == [["one"], ["bulk"], ["bulk2"]]
+
+
+@only_interactive
+def test_claim_takes_over_a_bulk_scan_although_others_keep_coming(world: World) -> None:
+    world.post("bulk", priority=Priority.BULK)
+    world.worker("a").claim(8)
+    world.let_leases_run_out()
+    world.post(*(f"scan{i}" for i in range(40)))
+    ledger = world.worker("b")
+
+    batches = [_ids(ledger.claim(4)) for _ in range(BULK_TURN)]
+
+    assert batches[-1] == ["bulk"]
+
+
+def test_complete_and_release_tell_scans_of_each_priority_apart(world: World) -> None:
+    world.post("one", priority=Priority.INTERACTIVE)
+    world.post("bulk", priority=Priority.BULK)
+    ledger, other = world.worker("a"), world.worker("b")
+    one, bulk = ledger.claim(8)
+
+    ledger.renew([one, bulk])
+    ledger.release([bulk])
+
+    assert [(claim.entry.scan_id, claim.attempt) for claim in other.claim(8)] == [("bulk", 1)]
+    assert ledger.complete([(bulk, _outcome(bulk)), (one, _outcome(one))]) == [False, True]
+
+
 def test_every_call_raises_unavailable_when_the_store_is_down(world: World) -> None:
     world.post("one")
     ledger = world.worker("a")
@@ -371,8 +471,9 @@ def test_every_call_raises_unavailable_when_the_store_is_down(world: World) -> N
 
 @pytest.mark.redis
 def test_group_name_is_what_the_contract_says(valkey: Valkey) -> None:
-    world = RedisWorld(valkey)
+    world = RedisWorld(valkey, Priority.INTERACTIVE)
     world.worker("a").claim(1)
     with redis.Redis.from_url(valkey.url) as client:
-        assert [group["name"] for group in client.xinfo_groups(SCANS)] == [WORKERS.encode()]
+        for stream in STREAMS.values():
+            assert [group["name"] for group in client.xinfo_groups(stream)] == [WORKERS.encode()]
     world.close()

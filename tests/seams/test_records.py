@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from sdk.environment import Secret
-from sdk.wire import Status, Verdict
+from sdk.wire import Priority, Status, Verdict
 from server import ids
 from server.app import Store
 from server.records import SqlRecords
@@ -193,6 +193,15 @@ async def test_stale_leaves_out_the_young_and_the_final(records: Store, clock: M
     assert old.entry in stale
     assert done.entry not in stale
     assert young.entry not in stale
+
+
+async def test_stale_gives_each_entry_with_its_priority(records: Store, clock: ManualClock) -> None:
+    for priority in Priority:
+        await records.open(opened(clock.now(), priority=priority))
+
+    stale = await records.stale(clock.now() + 1)
+
+    assert {entry.priority for entry in stale} == set(Priority)
 
 
 async def test_uses_tell_needed_from_done_from_unnamed(records: Store, clock: ManualClock) -> None:

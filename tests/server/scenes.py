@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdk.codes import ScanErrorCode
-from sdk.wire import Input, InputKind, Model, PointName, Scan, ScanError, Status, Verdict
+from sdk.wire import Input, InputKind, Model, PointName, Priority, Scan, ScanError, Status, Verdict
 from server import ids
 from server.ports import Opened
 from worker.contract import Entry, Outcome, WorkerBeat
@@ -19,7 +19,13 @@ BEAT = WorkerBeat(
 )
 
 
-def opened(at: float, *, upload_id: str | None = None, deadline: float | None = None) -> Opened:
+def opened(
+    at: float,
+    *,
+    upload_id: str | None = None,
+    deadline: float | None = None,
+    priority: Priority = Priority.INTERACTIVE,
+) -> Opened:
     """Return a new scan of one URL, or of an upload, accepted at this Unix time."""
     scan_id = ids.scan_id(at)
     kind = InputKind.UPLOAD if upload_id else InputKind.URL
@@ -39,6 +45,7 @@ def opened(at: float, *, upload_id: str | None = None, deadline: float | None = 
             deadline=at + 900 if deadline is None else deadline,
             url=url,
             upload_id=upload_id,
+            priority=priority,
         ),
     )
 

@@ -9,17 +9,20 @@ import anyio
 import pytest
 import redis
 
+from sdk.wire import Priority
 from server import ids
 from server.board import ABANDONED_MS, PAGE, RedisBoard
 from server.ports import Unavailable
 from tests.server.scenes import BEAT, completed, opened
 from tests.valkey_server import Valkey, running
 from worker.contract import (
+    BULK_SCANS,
     COLLECTORS,
     FIELD,
     RESULTS,
     SCANS,
     RedisSettings,
+    decode_entry,
     encode,
     worker_key,
 )
@@ -190,6 +193,49 @@ async def test_missing_and_state_step_over_what_they_cannot_read(
     depth, workers = await board.state()
 
     assert (missing, depth, workers) == ({scan_id}, 2, [BEAT])
+
+
+async def test_board_posts_each_entry_to_the_stream_of_its_priority(
+    board: RedisBoard, redis_client: redis.Redis
+) -> None:
+    entries = {
+        SCANS: opened(0).entry,
+        BULK_SCANS: opened(0, priority=Priority.BULK).entry,
+    }
+
+    await board.post(list(entries.values()))
+
+    for stream, entry in entries.items():
+        ((_, fields),) = redis_client.xrange(stream)
+        assert decode_entry(fields[FIELD.encode()]) == entry
+
+
+async def test_board_says_that_a_full_server_is_full(
+    board: RedisBoard, redis_client: redis.Redis
+) -> None:
+    await board.collect(1, 0)
+    redis_client.config_set("maxmemory", "1")
+    try:
+        for call in (board.state(), board.post([opened(0).entry])):
+            with pytest.raises(Unavailable, match="memory is full"):
+                await call
+        assert await board.collect(64, 0) == []
+    finally:
+        redis_client.config_set("maxmemory", "0")
+
+    depth, workers = await board.state()
+    assert (depth, workers) == (0, [BEAT])
+
+
+async def test_board_says_that_a_server_which_cannot_write_is_down(
+    board: RedisBoard, redis_client: redis.Redis
+) -> None:
+    redis_client.config_set("min-replicas-to-write", "1")  # as with a disk that fails
+    try:
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            await board.state()
+    finally:
+        redis_client.config_set("min-replicas-to-write", "0")
 
 
 async def test_board_posts_at_once_what_comes_at_once(board: RedisBoard) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import redis
 
+from sdk.wire import Priority
 from server import collector
 from server.app import create_app
 from server.clock import SystemClock
@@ -25,7 +26,18 @@ from server.settings import ServerSettings
 from tests.server.conftest import alive, calling, until
 from tests.server.scenes import BEAT, URL, completed, opened
 from tests.valkey_server import Valkey, running
-from worker.contract import FIELD, RESULTS, SCANS, RedisSettings, decode_entry, encode, worker_key
+from worker.contract import (
+    BULK_SCANS,
+    FIELD,
+    RESULTS,
+    SCANS,
+    STREAMS,
+    RedisSettings,
+    decode_entry,
+    encode,
+    worker_key,
+)
+from worker.ledger import StreamLedger
 
 pytestmark = [pytest.mark.anyio, pytest.mark.redis]
 
@@ -72,9 +84,11 @@ async def serving(
         yield client
 
 
-async def submit(client: httpx.AsyncClient) -> httpx.Response:
+async def submit(
+    client: httpx.AsyncClient, priority: Priority = Priority.INTERACTIVE
+) -> httpx.Response:
     with anyio.fail_after(30):
-        return await client.post("/v1/scans", json={"url": URL})
+        return await client.post("/v1/scans", json={"url": URL, "priority": priority})
 
 
 async def until_final(client: httpx.AsyncClient, scan_id: str) -> str:
@@ -89,14 +103,16 @@ async def until_final(client: httpx.AsyncClient, scan_id: str) -> str:
 
 def work_off(client: redis.Redis) -> int:
     """Do what a worker does with all that waits; return how much that was."""
-    entries = client.xrange(SCANS)
-    for token, fields in entries:
-        scan_id = decode_entry(fields[FIELD.encode()]).scan_id
-        pipe = client.pipeline(transaction=True)
-        pipe.xadd(RESULTS, {FIELD: encode(completed(scan_id))})
-        pipe.xdel(SCANS, token)
-        pipe.execute()
-    return len(entries)
+    done = 0
+    for stream in STREAMS.values():
+        for token, fields in client.xrange(stream):
+            scan_id = decode_entry(fields[FIELD.encode()]).scan_id
+            pipe = client.pipeline(transaction=True)
+            pipe.xadd(RESULTS, {FIELD: encode(completed(scan_id))})
+            pipe.xdel(stream, token)
+            pipe.execute()
+            done += 1
+    return done
 
 
 async def test_scan_goes_all_the_way(settings: ServerSettings, redis_client: redis.Redis) -> None:
@@ -139,6 +155,70 @@ async def test_wiped_redis_loses_no_scan(
         assert work_off(redis_client) == 20
 
         assert {await until_final(client, one) for one in ids} == {"completed"}
+
+
+async def test_wiped_redis_gets_each_scan_back_in_the_stream_of_its_priority(
+    settings: ServerSettings, redis_client: redis.Redis
+) -> None:
+    async with serving(settings) as client:
+        ids = [(await submit(client, priority)).json()["id"] for priority in Priority]
+    redis_client.flushall()
+
+    async with serving(settings, ahead=collector.OVERDUE_SECONDS + 1):
+        await until(lambda: redis_client.xlen(SCANS) and redis_client.xlen(BULK_SCANS))
+
+    posted = [
+        decode_entry(fields[FIELD.encode()]).scan_id
+        for stream in (SCANS, BULK_SCANS)
+        for _, fields in redis_client.xrange(stream)[:1]
+    ]
+    assert posted == ids
+
+
+async def test_full_redis_is_told_and_costs_no_accepted_scan(
+    settings: ServerSettings, redis_client: redis.Redis
+) -> None:
+    async with serving(settings) as client:
+        await submit(client)
+        redis_client.config_set("maxmemory", "1")
+        try:
+            unposted = await submit(client)
+            refused = await _until_refused(client)
+            ready = await client.get("/readyz")
+        finally:
+            redis_client.config_set("maxmemory", "0")
+
+    # The last look at Redis was good for a second: that scan stands in the records.
+    assert unposted.status_code == 202
+    assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
+    assert "memory is full" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert (ready.status_code, ready.json()["checks"]["redis"]["ok"]) == (503, False)
+    async with serving(settings, ahead=collector.OVERDUE_SECONDS + 1) as client:
+        await until(lambda: redis_client.xlen(SCANS) >= 2)
+        work_off(redis_client)
+        assert await until_final(client, unposted.json()["id"]) == "completed"
+
+
+async def test_full_redis_is_emptied_by_the_work_itself(
+    settings: ServerSettings, redis_client: redis.Redis, valkey: Valkey
+) -> None:
+    ledger = StreamLedger(valkey.url, worker="worker-1")
+    assert ledger.claim(8) == []
+    async with serving(settings) as client:
+        await until(lambda: redis_client.exists(RESULTS))
+        scan_ids = [(await submit(client, priority)).json()["id"] for priority in Priority]
+        redis_client.config_set("maxmemory", "1")
+        try:
+            claims = ledger.claim(8)
+            ends = [(claim, completed(claim.entry.scan_id)) for claim in claims]
+            assert ledger.complete(ends) == [True, True]
+
+            assert {await until_final(client, one) for one in scan_ids} == {"completed"}
+        finally:
+            redis_client.config_set("maxmemory", "0")
+            ledger.close()
+    assert [redis_client.xlen(stream) for stream in (SCANS, BULK_SCANS, RESULTS)] == [0, 0, 0]
 
 
 async def test_wipe_under_a_running_server_is_mended(
@@ -224,6 +304,16 @@ async def test_locked_store_is_told(settings: ServerSettings, redis_client: redi
         other.execute("ROLLBACK")
         other.close()
         assert (await submit(client)).status_code == 202
+
+
+async def _until_refused(client: httpx.AsyncClient) -> httpx.Response:
+    """Submit until it is not accepted; the state of Redis is remembered for a second."""
+    with anyio.fail_after(30):
+        while True:
+            answer = await submit(client)
+            if answer.status_code != 202:
+                return answer
+            await anyio.sleep(0.1)
 
 
 async def _until_accepted(client: httpx.AsyncClient) -> httpx.Response:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 import redis
 
-from sdk.wire import Input, InputKind, Model, Status
+from sdk.wire import Input, InputKind, Model, Priority, Status
 from tests.valkey_server import Valkey, running
 from worker.contract import (
+    BULK_SCANS,
     FIELD,
     RESULTS,
     SCANS,
+    STREAMS,
     WORKER_EXPIRES_SECONDS,
     WORKERS,
     Entry,
     Outcome,
     WorkerBeat,
     decode_beat,
+    decode_outcome,
     encode,
     phase_key,
     worker_key,
@@ -33,6 +37,13 @@ Make = Callable[..., Entry]
 
 
 @pytest.fixture
+def full(client: redis.Redis) -> Iterator[Callable[[], None]]:
+    """Let Redis have less memory than it uses, until the end of the test."""
+    yield lambda: client.config_set("maxmemory", "1")
+    client.config_set("maxmemory", "0")
+
+
+@pytest.fixture
 def ledger(valkey: Valkey) -> Iterator[StreamLedger]:
     ledger = StreamLedger(valkey.url, worker="a")
     yield ledger
@@ -41,7 +52,7 @@ def ledger(valkey: Valkey) -> Iterator[StreamLedger]:
 
 def _post(client: redis.Redis, *entries: Entry) -> None:
     for entry in entries:
-        client.xadd(SCANS, {FIELD: encode(entry)})
+        client.xadd(STREAMS[entry.priority], {FIELD: encode(entry)})
 
 
 def _outcome(claim: Claim) -> Outcome:
@@ -65,29 +76,73 @@ def test_ledger_finds_scans_that_were_posted_before_there_was_a_group(
 def test_ledger_goes_on_when_redis_was_wiped(
     ledger: StreamLedger, client: redis.Redis, entry: Make
 ) -> None:
-    _post(client, entry("one"))
+    _post(client, entry("one"), entry("bulk", priority=Priority.BULK))
     lost = ledger.claim(8)
     client.flushall()
 
     ledger.renew(lost)
-    assert ledger.complete([(claim, _outcome(claim)) for claim in lost]) == [False]
-    _post(client, entry("two"))
+    assert ledger.complete([(claim, _outcome(claim)) for claim in lost]) == [False, False]
+    _post(client, entry("two"), entry("bulk2", priority=Priority.BULK))
 
-    assert [claim.entry.scan_id for claim in ledger.claim(8)] == ["two"]
+    assert [claim.entry.scan_id for claim in ledger.claim(8)] == ["two", "bulk2"]
 
 
-def test_ledger_drops_what_is_no_entry(
+def test_ledger_completes_the_rest_when_one_stream_is_gone(
     ledger: StreamLedger, client: redis.Redis, entry: Make
 ) -> None:
-    client.xadd(SCANS, {FIELD: b"\xff not json"})
-    client.xadd(SCANS, {"other": b"field"})
-    client.xadd(SCANS, {FIELD: b'{"scan_id": 1}'})
-    _post(client, entry("one"))
+    _post(client, entry("one"), entry("bulk", priority=Priority.BULK))
+    claims = ledger.claim(8)
+    client.delete(BULK_SCANS)
 
-    assert [claim.entry.scan_id for claim in ledger.claim(8)] == ["one"]
+    assert ledger.complete([(claim, _outcome(claim)) for claim in claims]) == [True, False]
 
-    assert client.xlen(SCANS) == 1
-    assert client.xpending(SCANS, WORKERS)["pending"] == 1
+
+def test_ledger_goes_on_with_what_an_earlier_version_left(
+    ledger: StreamLedger, client: redis.Redis, entry: Make
+) -> None:
+    # One stream, and entries that name no priority.
+    client.xgroup_create(SCANS, WORKERS, id="0", mkstream=True)
+    fields = msgspec.json.decode(encode(entry("one")))
+    del fields["priority"]
+    client.xadd(SCANS, {FIELD: msgspec.json.encode(fields)})
+
+    (claim,) = ledger.claim(8)
+
+    assert claim.entry == entry("one")
+    assert ledger.complete([(claim, _outcome(claim))]) == [True]
+
+
+def test_ledger_tells_entries_of_the_same_id_apart(
+    ledger: StreamLedger, client: redis.Redis, entry: Make
+) -> None:
+    # Redis makes an id of the millisecond: two streams may well give the same.
+    client.xadd(SCANS, {FIELD: encode(entry("one"))}, id="1-1")
+    client.xadd(BULK_SCANS, {FIELD: encode(entry("bulk", priority=Priority.BULK))}, id="1-1")
+    one, bulk = ledger.claim(8)
+    assert one.token != bulk.token
+
+    ledger.release([bulk])
+
+    assert ledger.complete([(one, _outcome(one))]) == [True]
+    assert [claim.entry.scan_id for claim in ledger.claim(8)] == ["bulk"]
+
+
+@pytest.mark.parametrize("stream", STREAMS.values())
+def test_ledger_drops_what_is_no_entry(
+    ledger: StreamLedger, client: redis.Redis, entry: Make, stream: str
+) -> None:
+    client.xadd(stream, {FIELD: b"\xff not json"})
+    client.xadd(stream, {"other": b"field"})
+    client.xadd(stream, {FIELD: b'{"scan_id": 1}'})
+    client.xadd(stream, {FIELD: encode(entry("one"))})
+
+    (claim,) = ledger.claim(8)
+
+    assert claim.entry.scan_id == "one"
+    assert client.xlen(stream) == 1
+    assert client.xpending(stream, WORKERS)["pending"] == 1
+    assert ledger.complete([(claim, _outcome(claim))]) == [True]
+    assert client.xlen(stream) == 0
 
 
 def test_ledger_takes_over_when_the_lease_has_really_run_out(
@@ -138,20 +193,52 @@ def test_ledger_keeps_leases_and_attempts_when_redis_is_killed(entry: Make) -> N
         ledger.close()
 
 
-def test_ledger_publishes_nothing_when_redis_is_full(
+def test_ledger_claims_and_completes_when_redis_is_full(
+    ledger: StreamLedger, client: redis.Redis, full: Callable[[], None], entry: Make
+) -> None:
+    # It must: what is done makes room, and nothing else does.
+    _post(client, entry("one"), entry("two"), entry("bulk", priority=Priority.BULK))
+    held = ledger.claim(1)
+    full()
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        client.xadd(SCANS, {FIELD: b"refused"})
+
+    held += ledger.claim(8)
+    ledger.renew(held)
+    answers = ledger.complete([(claim, _outcome(claim)) for claim in held])
+
+    assert answers == [True, True, True]
+    assert [decode_outcome(fields[FIELD.encode()]) for _, fields in client.xrange(RESULTS)] == [
+        _outcome(claim) for claim in held
+    ]
+    assert ledger.depth() == 0
+
+
+def test_ledger_publishes_nothing_when_redis_cannot_write(
     ledger: StreamLedger, client: redis.Redis, entry: Make
 ) -> None:
     _post(client, entry("one"))
     (claim,) = ledger.claim(8)
-    client.config_set("maxmemory", "1")
+    client.config_set("min-replicas-to-write", "1")  # as with a disk that fails
     try:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
             ledger.complete([(claim, _outcome(claim))])
     finally:
-        client.config_set("maxmemory", "0")
+        client.config_set("min-replicas-to-write", "0")
 
     assert ledger.complete([(claim, _outcome(claim))]) == [True]
     assert client.xlen(RESULTS) == 1
+
+
+def test_ledger_says_what_redis_says_of_a_key_of_another_type(
+    ledger: StreamLedger, client: redis.Redis, entry: Make
+) -> None:
+    _post(client, entry("one"))
+    (claim,) = ledger.claim(8)
+    client.set(SCANS, "no stream")
+
+    with pytest.raises(Unavailable, match="WRONGTYPE"):
+        ledger.complete([(claim, _outcome(claim))])
 
 
 def test_ledger_raises_unavailable_when_redis_does_not_answer(valkey: Valkey, entry: Make) -> None:
@@ -189,22 +276,22 @@ def test_beat_tells_who_is_alive_and_expires(ledger: StreamLedger, client: redis
 
 
 def test_leave_forgets_the_worker(ledger: StreamLedger, client: redis.Redis, entry: Make) -> None:
-    _post(client, entry("one"))
-    (claim,) = ledger.claim(8)
-    ledger.complete([(claim, _outcome(claim))])
+    _post(client, entry("one"), entry("bulk", priority=Priority.BULK))
+    ledger.complete([(claim, _outcome(claim)) for claim in ledger.claim(8)])
 
     ledger.leave()
 
-    assert client.xinfo_consumers(SCANS, WORKERS) == []
+    assert [client.xinfo_consumers(stream, WORKERS) for stream in STREAMS.values()] == [[], []]
     assert client.get(worker_key("a")) is None
 
 
+@pytest.mark.parametrize("priority", Priority)
 def test_leave_keeps_the_name_under_which_a_scan_is_held(
-    ledger: StreamLedger, client: redis.Redis, entry: Make
+    ledger: StreamLedger, client: redis.Redis, entry: Make, priority: Priority
 ) -> None:
-    _post(client, entry("one"))
+    _post(client, entry("one", priority=priority))
     ledger.claim(8)
 
     ledger.leave()
 
-    assert client.xpending(SCANS, WORKERS)["pending"] == 1
+    assert client.xpending(STREAMS[priority], WORKERS)["pending"] == 1

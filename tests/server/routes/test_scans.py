@@ -6,7 +6,7 @@ import anyio
 import httpx
 import pytest
 
-from sdk.wire import InputKind, PointName
+from sdk.wire import InputKind, PointName, Priority
 from server import ids
 from server.ports import Unavailable
 from server.routes.scans import preferred_wait
@@ -39,7 +39,7 @@ async def test_submit_answers_202_with_the_scan_and_where_it_is(api: Api) -> Non
 async def test_submit_hands_the_workers_all_they_need(api: Api) -> None:
     answer = await api.client.post(
         "/v1/scans",
-        json={"url": URL, "operating_point": "strict"},
+        json={"url": URL, "operating_point": "strict", "priority": "bulk"},
         headers={"X-Request-Id": "mine"},
     )
 
@@ -47,9 +47,24 @@ async def test_submit_hands_the_workers_all_they_need(api: Api) -> None:
     assert entry.scan_id == answer.json()["id"]
     assert (entry.kind, entry.url, entry.upload_id) == (InputKind.URL, URL, None)
     assert entry.operating_point is PointName.STRICT
+    assert entry.priority is Priority.BULK
     assert entry.deadline == api.clock.now() + DEADLINE_SECONDS
     assert entry.request_id == "mine"
     assert api.queue.tickets == 1
+
+
+async def test_submit_refuses_bulk_before_it_refuses_people(api: Api) -> None:
+    await _submitted(api)
+
+    bulk = await api.client.post("/v1/scans", json={"url": URL, "priority": "bulk"})
+
+    assert (bulk.status_code, bulk.json()["code"]) == (503, "queue_full")
+    assert int(bulk.headers["retry-after"]) > 0
+    for _ in range(2):
+        await _submitted(api)
+    people = await api.client.post("/v1/scans", json={"url": URL})
+    assert (people.status_code, people.json()["code"]) == (503, "queue_full")
+    assert len(api.board.waiting) == 3
 
 
 async def test_submit_of_an_upload_shows_which_bytes(api: Api) -> None:

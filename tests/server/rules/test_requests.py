@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET
 
 from sdk.codes import ProblemCode
-from sdk.wire import PointName
+from sdk.wire import PointName, Priority
 from server.refused import Refused
 from server.rules.requests import pointer_to, read_scan_request
 
@@ -52,6 +52,8 @@ REFUSED = [
         "operating_point_unknown",
         ["/operating_point"],
     ),
+    ("number as priority", b'{"url": "a", "priority": 1}', "invalid_parameter", ["/priority"]),
+    ("unknown priority", b'{"url": "a", "priority": "BULK"}', "invalid_parameter", ["/priority"]),
     ("nothing", b"{}", "invalid_parameter", [""]),
     ("both", b'{"url": "a", "upload_id": "b"}', "invalid_parameter", ["/url"]),
 ]
@@ -83,16 +85,18 @@ def test_body_with_a_url_is_read_with_its_defaults() -> None:
     assert request.url == "http://example.com/a.jpg"
     assert request.upload_id is UNSET
     assert request.operating_point is PointName.BALANCED
+    assert request.priority is Priority.INTERACTIVE
 
 
 def test_body_with_everything_is_read() -> None:
     request = read_scan_request(
-        b'{"upload_id": "upl_1", "operating_point": "strict", "context": {"platform": "p"},'
-        b' "metadata": {"k": "v"}}'
+        b'{"upload_id": "upl_1", "operating_point": "strict", "priority": "bulk",'
+        b' "context": {"platform": "p"}, "metadata": {"k": "v"}}'
     )
 
     assert request.upload_id == "upl_1"
     assert request.operating_point is PointName.STRICT
+    assert request.priority is Priority.BULK
     assert (request.context, request.metadata) == ({"platform": "p"}, {"k": "v"})
 
 
