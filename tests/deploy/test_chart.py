@@ -1,0 +1,250 @@
+"""The chart as Helm itself renders it: manifests that Kubernetes takes, and that keep our rules.
+
+The linters are big: they are imported where they are used, not when tests are collected.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+import yaml
+
+from server.process import CLOSE_SECONDS, DRAIN_SECONDS
+from server.up import WORKER_GRACE_SECONDS
+from tests.deploy.files import (
+    ALL,
+    CHART,
+    LEAST,
+    ROOT,
+    Manifest,
+    Refused,
+    containers,
+    kind_of,
+    pods,
+    rendered,
+)
+from worker import contract
+from worker.guard import _GLOBAL_V6, _SPECIAL
+from worker.settings import WorkerSettings
+from worker.shift import STOP_SECONDS
+
+KUBERNETES = ("1.30", "1.35")
+KEDA = ("ScaledObject", "TriggerAuthentication")
+WARNING = 2
+
+
+@pytest.fixture(scope="module")
+def whole() -> list[Manifest]:
+    return rendered(ALL)
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Return ALL with the value at a path, parts separated by /, replaced."""
+    values = copy.deepcopy(ALL)
+    *above, last = path.split("/")
+    inner = values
+    for part in above:
+        inner = inner.setdefault(part, {})
+    inner[last] = value
+    return values
+
+
+# --- linters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [LEAST, ALL], ids=["least", "all"])
+def test_helm_lint_finds_nothing(values: dict[str, Any]) -> None:
+    from helm_python.chart import lint
+
+    report = lint(CHART, values, strict=True, kube_version=f"v{KUBERNETES[0]}.0")
+
+    assert report["errors"] == []
+    assert [one for one in report["messages"] if one["severity"] >= WARNING] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_manifests_are_what_kubernetes_takes(whole: list[Manifest], version: str) -> None:
+    import kubernetes_validate
+
+    native = [one for one in whole if one["kind"] not in KEDA]
+
+    assert len(native) >= 10
+    for manifest in native:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("kind", KEDA)
+def test_manifests_are_what_keda_takes(whole: list[Manifest], kind: str) -> None:
+    from cloudcoil.models.keda import v1alpha1
+
+    (manifest,) = kind_of(whole, kind).values()
+
+    getattr(v1alpha1, kind).model_validate(manifest)
+
+
+def test_example_of_the_page_is_taken() -> None:
+    (example,) = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs/operation.md").read_text(), re.DOTALL
+    )
+
+    manifests = rendered(yaml.safe_load(example))
+
+    assert kind_of(manifests, "ScaledObject")
+    assert not kind_of(manifests, "Secret")  # it names one that exists
+
+
+def test_chart_with_the_least_values_has_no_keda_and_no_gpu() -> None:
+    manifests = rendered(LEAST)
+
+    assert set(pods(manifests)) == {"pinclip-server", "pinclip-worker"}
+    assert not any(one["kind"] in KEDA for one in manifests)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("worker/replica", 2),
+        ("worker/replicas", 0),
+        ("keda/minReplicas", 0),
+        ("keda/waitSeconds", {"pinclip:else": 1}),
+        ("secret/apiKeys", ["short"]),
+        ("secret/redisUrl", "memcached://redis"),
+        ("settings/PINCLIP_WORKER_NAME", "one-for-all"),
+        ("settings/LOG_LEVEL", "info"),
+        ("fetch/allowPorts", [0]),
+        ("networkPolicy/redis/to", [{"cidr": "10.0.0.0/8"}]),
+    ],
+)
+def test_schema_refuses_what_cannot_work(path: str, value: object) -> None:
+    with pytest.raises(Refused):
+        rendered(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "secret/redisUrl",
+        "secret/databaseUrl",
+        "secret/apiKeys",
+        "keda/redisAddress",
+        "networkPolicy/redis/to",
+        "networkPolicy/database/to",
+    ],
+)
+def test_chart_fails_with_a_sentence_where_something_is_not_told(path: str) -> None:
+    nothing: object = [] if path.endswith(("to", "Keys")) else ""
+
+    with pytest.raises(Refused, match=f"{path.replace('/', '.')} is empty"):
+        rendered(changed(path, nothing))
+
+
+# --- rules -----------------------------------------------------------------------------------
+
+
+def test_every_container_has_nothing_that_it_does_not_need(whole: list[Manifest]) -> None:
+    for pod in pods(whole).values():
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for one in containers(pod):
+            context = one["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert "memory" in one["resources"]["limits"]
+
+
+def test_no_service_writes_our_variables(whole: list[Manifest]) -> None:
+    # A Service named pinclip would be told to pods as PINCLIP_PORT=tcp://10.0.0.1:80.
+    assert all(pod["enableServiceLinks"] is False for pod in pods(whole).values())
+
+
+def test_pods_get_more_time_to_stop_than_they_take(whole: list[Manifest]) -> None:
+    grace = {name: pod["terminationGracePeriodSeconds"] for name, pod in pods(whole).items()}
+    api = pods(whole)["pinclip-server"]["containers"][0]
+    slept = api["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+    assert grace["pinclip-worker"] == grace["pinclip-worker-cuda"]
+    assert grace["pinclip-worker"] >= WORKER_GRACE_SECONDS > STOP_SECONDS
+    assert grace["pinclip-server"] > slept + DRAIN_SECONDS + CLOSE_SECONDS
+
+
+def test_workers_are_named_as_their_pods_and_only_read_the_state(whole: list[Manifest]) -> None:
+    for name in ("pinclip-worker", "pinclip-worker-cuda"):
+        (one,) = pods(whole)[name]["containers"]
+        env = {item["name"]: item for item in one["env"]}
+        state = next(mount for mount in one["volumeMounts"] if mount["name"] == "state")
+
+        assert env["PINCLIP_WORKER_NAME"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+        assert "DATABASE_URL" not in env
+        assert state["readOnly"] is True
+
+
+def test_only_the_proxy_is_reached_and_it_is_ready_when_the_api_answers(
+    whole: list[Manifest],
+) -> None:
+    (service,) = kind_of(whole, "Service").values()
+    (proxy,) = pods(whole)["pinclip-server"]["initContainers"]
+
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == [8080]
+    assert proxy["restartPolicy"] == "Always"
+    assert proxy["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": 8080}
+    assert "startupProbe" not in proxy  # it would wait for the API, and the API for it
+
+
+def test_worker_has_memory_for_the_model_and_for_each_decoder_at_its_limit(
+    whole: list[Manifest],
+) -> None:
+    for name, pod in pods(whole).items():
+        if name.startswith("pinclip-worker"):
+            (one,) = pod["containers"]
+            env = {item["name"]: item.get("value") for item in one["env"]}
+            decoders = int(env.get("PINCLIP_DECODE_PROCESSES") or WorkerSettings().decode_processes)
+
+            assert int(one["resources"]["limits"]["memory"].removesuffix("Gi")) > decoders
+
+
+def test_keda_looks_at_the_streams_of_the_contract(whole: list[Manifest]) -> None:
+    (scaled,) = kind_of(whole, "ScaledObject").values()
+    triggers = [one["metadata"] for one in scaled["spec"]["triggers"]]
+
+    assert {one["stream"] for one in triggers} == set(contract.STREAMS.values())
+    # With a consumer group KEDA would count what workers hold and not what waits.
+    assert not any("consumerGroup" in one for one in triggers)
+    assert {one["streamLength"] for one in triggers} == {"40", "1200"}
+    assert scaled["spec"]["scaleTargetRef"]["name"] in pods(whole)
+    assert "replicas" not in kind_of(whole, "Deployment")["pinclip-worker"]["spec"]
+
+
+def test_workers_may_reach_what_the_guard_lets_them_dial(whole: list[Manifest]) -> None:
+    policies = kind_of(whole, "NetworkPolicy")
+
+    for name in ("pinclip-worker", "pinclip-worker-cuda"):
+        *_, outside = policies[name]["spec"]["egress"]
+        v4, v6, allowed = (peer["ipBlock"] for peer in outside["to"])
+
+        assert v4["cidr"] == "0.0.0.0/0"
+        assert ip_network(v6["cidr"]) == _GLOBAL_V6
+        assert {ip_network(one) for one in (*v4["except"], *v6["except"])} == set(_SPECIAL)
+        assert allowed == {"cidr": "10.9.0.0/16"}
+        assert [one["port"] for one in outside["ports"]] == [80, 443, 8080]
+        assert policies[name]["spec"]["ingress"] == []
+
+
+def test_workers_may_not_reach_the_database(whole: list[Manifest]) -> None:
+    database = ip_address("10.1.2.4")
+
+    for name in ("pinclip-worker", "pinclip-worker-cuda"):
+        spec = kind_of(whole, "NetworkPolicy")[name]["spec"]
+        blocks = [
+            peer["ipBlock"] for rule in spec["egress"] for peer in rule["to"] if "ipBlock" in peer
+        ]
+        assert not any(
+            database in ip_network(block["cidr"])
+            and not any(database in ip_network(one) for one in block.get("except", ()))
+            for block in blocks
+        )
