@@ -1,16 +1,24 @@
 """Loads a Detector by name, and runs it on one thread, in batches. Knows nothing of scans.
 
-arrays --score--> [<= batch_limit arrays] --forward, finish--> a reading each
-                         | a batch that fails
-                         +--> its arrays one by one --> a reading or an exception each
+    arrays of one image --score--> waiting --a turn: what fits into one batch--> forward, finish
+      from any thread                                | a batch that fails             |
+                                                     +--> its arrays one by one ------+
+    a promise of a reading or an exception for each array <---------------------------+
+
+The thread takes its next batch itself, at the moment at which it is free: so the device never
+waits for those who judge, publish or claim, a batch is as large as what waited meanwhile, and an
+image that comes alone is begun at once.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import structlog
@@ -52,24 +60,69 @@ def load(settings: WorkerSettings) -> Detector:
     return detector
 
 
-class Engine:
-    """Sole owner of the thread on which `detector.forward` runs."""
+class _Job(NamedTuple):
+    arrays: Sequence[NDArray[np.float32]]
+    promise: Future[list[Reading | Exception]]
 
-    def __init__(self, detector: Detector, *, batch_limit: int) -> None:
+
+class Engine:
+    """Sole owner of the thread on which `detector.forward` runs. Thread-safe."""
+
+    def __init__(
+        self, detector: Detector, *, batch_limit: int, now: Callable[[], float] = monotonic
+    ) -> None:
         self.detector = detector
         self.batch_limit = min(batch_limit, detector.batch_limit)
+        self.busy_since: float | None = None
+        """When the batch in the model was begun, by `now`; None: there is none."""
+        self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        self._waiting: deque[_Job] = deque()
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Engine({self.detector.weights_id}, batch_limit={self.batch_limit})"
 
-    def score(self, arrays: Sequence[NDArray[np.float32]]) -> Future[list[Reading | Exception]]:
-        """Promise a reading or an exception for each prepared array, (3, S, S), in this order."""
-        return self._thread.submit(self._score, arrays)
+    def score(
+        self, arrays: Sequence[NDArray[np.float32]], *, first: bool = False
+    ) -> Future[list[Reading | Exception]]:
+        """Promise a reading or an exception for each prepared array, (3, S, S), in this order.
+
+        `first` goes before all that waits. The arrays of one call share a batch if they fit into
+        one. A promise that is cancelled before its turn costs nothing.
+        """
+        job = _Job(arrays, Future())
+        with self._lock:
+            (self._waiting.appendleft if first else self._waiting.append)(job)
+        self._thread.submit(self._turn)  # One a job: a turn may find that an earlier one took all.
+        return job.promise
 
     def close(self) -> None:
         """Finish what was asked for, and end the thread."""
         self._thread.shutdown()
+
+    def _turn(self) -> None:
+        """Score what fits into one batch of what waits now."""
+        jobs = self._take()
+        if not jobs:
+            return
+        self.busy_since = self._now()
+        answers = iter(self._score([array for job in jobs for array in job.arrays]))
+        self.busy_since = None
+        for job in jobs:
+            job.promise.set_result([next(answers) for _ in job.arrays])
+
+    def _take(self) -> list[_Job]:
+        """Return the jobs of the next batch, oldest first; a larger one than a batch goes alone."""
+        jobs: list[_Job] = []
+        room = self.batch_limit
+        with self._lock:
+            while self._waiting and not (jobs and len(self._waiting[0].arrays) > room):
+                job = self._waiting.popleft()
+                if job.promise.set_running_or_notify_cancel():
+                    jobs.append(job)
+                    room -= len(job.arrays)
+        return jobs
 
     def _score(self, arrays: Sequence[NDArray[np.float32]]) -> list[Reading | Exception]:
         answers: list[Reading | Exception] = []

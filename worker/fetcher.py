@@ -1,6 +1,6 @@
 """HTTP DOOR: gets the bytes of a URL that strangers chose, and reaches only where it may.
 
-    fetch                   any thread waits; sha256
+    fetch, refetch          any thread waits; sha256
     `- _fetch               one deadline over all of it; from here on, one event loop thread
        `- _follow           200, or at most 5 redirects, each through guard.follow
           `- _hop           the host's lane; every address of one answer passes, or none is dialled
@@ -11,17 +11,21 @@
 Names are looked up once a hop and the checked address is dialled, so an answer that changes
 between check and dial changes nothing; SNI, certificate and Host keep the name. httpcore and not
 httpx: a client would bring cookies, proxies from the environment, decompression and redirects
-of its own, each of which must not happen here. Knows nothing of images.
+of its own, each of which must not happen here. `refetch` puts a condition on one hop only: the
+one to the very URL that gave the bytes before; from any other, 304 is refused as ever. Knows
+nothing of images.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -45,7 +49,7 @@ from .guard import (
     follow,
     own_addresses,
 )
-from .ports import Fetched, Refusal
+from .ports import Fetched, Refusal, Unchanged, Validator
 
 Resolver = Callable[[str], Sequence[str]]
 """Host name -> addresses as text. Blocks; raises OSError where there is no answer."""
@@ -115,8 +119,17 @@ class HttpFetcher:
 
         A fetch that `close` interrupts raises concurrent.futures.CancelledError.
         """
-        final_url, data = self._portal.call(self._fetch, url, timeout_seconds)
-        return Fetched(data=data, final_url=final_url, sha256=sha256(data).hexdigest())
+        final_url, answer = self._portal.call(self._fetch, url, timeout_seconds, None)
+        return _fetched(final_url, answer)
+
+    def refetch(
+        self, url: str, *, timeout_seconds: float, unless: Validator
+    ) -> Fetched | Unchanged:
+        """The same, but Unchanged where the URL that `unless` was made for says so itself."""
+        final_url, answer = self._portal.call(self._fetch, url, timeout_seconds, unless)
+        if answer.is_unchanged:
+            return Unchanged(final_url=final_url)
+        return _fetched(final_url, answer)
 
     def close(self) -> None:
         """End what is under way, close all connections and the thread. May be called again."""
@@ -125,25 +138,28 @@ class HttpFetcher:
             self._portal.call(self._portal.stop, True)
         self._stack.close()
 
-    async def _fetch(self, url: str, timeout_seconds: float) -> tuple[str, bytes]:
+    async def _fetch(
+        self, url: str, timeout_seconds: float, unless: Validator | None
+    ) -> tuple[str, _Answer]:
         try:
             target = check_url(url, self._policy)
         except UrlRefused as refused:
             raise Refusal(ScanErrorCode.FETCH_ADDRESS_BLOCKED, refused.detail) from refused
         with anyio.move_on_after(timeout_seconds):
-            return await self._follow(target)
+            return await self._follow(target, unless)
         raise Refusal(
             ScanErrorCode.FETCH_TIMEOUT,
             f"{target.host} did not deliver within {timeout_seconds:g} s, redirects included.",
         )
 
-    async def _follow(self, target: Target) -> tuple[str, bytes]:
-        """Return (final URL, body)."""
+    async def _follow(self, target: Target, unless: Validator | None) -> tuple[str, _Answer]:
+        """Return (final URL, an answer that is no redirect)."""
         seen = {target.url}
         for _ in range(self._limits.redirects + 1):
-            answer = await self._hop(target)
-            if answer.body is not None:
-                return target.url, answer.body
+            is_final = unless is not None and unless.is_of(target.url)
+            answer = await self._hop(_Question(target, unless if is_final else None))
+            if answer.body is not None or answer.is_unchanged:
+                return target.url, answer
             target = _next(target, answer.locations, self._policy)
             if target.url in seen:
                 raise Refusal(ScanErrorCode.FETCH_REDIRECTS, f"{target.host} redirects in a loop.")
@@ -153,13 +169,14 @@ class HttpFetcher:
             f"More than {self._limits.redirects} redirects, the last to {target.host}.",
         )
 
-    async def _hop(self, target: Target) -> _Answer:
+    async def _hop(self, question: _Question) -> _Answer:
         """Return the answer of the first address that takes a connection."""
-        async with self._lanes.enter(("host", target.host)):
+        host = question.target.host
+        async with self._lanes.enter(("host", host)):
             failures = []
-            for address in await self._addresses(target.host):
+            for address in await self._addresses(host):
                 try:
-                    return await self._ask(target, address)
+                    return await self._ask(question, address)
                 except _NotConnected as failure:
                     failures.append(failure)
             raise failures[-1]
@@ -188,12 +205,13 @@ class HttpFetcher:
             )
         return addresses[: self._limits.connect_addresses]
 
-    async def _ask(self, target: Target, address: Address) -> _Answer:
+    async def _ask(self, question: _Question, address: Address) -> _Answer:
         """Return the answer of this address, unless it is left alone for now."""
+        target = question.target
         route = _Route(target.scheme, target.host, target.port, address)
         async with self._lanes.enter(("address", str(address))):
             with self._breaking((address, target.port), target.host):
-                return await self._exchange(route, target)
+                return await self._exchange(route, question)
 
     @contextmanager
     def _breaking(self, place: _Place, host: str) -> Iterator[None]:
@@ -214,20 +232,20 @@ class HttpFetcher:
             raise
         self._breaker.succeeded(place)
 
-    async def _exchange(self, route: _Route, target: Target) -> _Answer:
+    async def _exchange(self, route: _Route, question: _Question) -> _Answer:
         """Return the answer. A kept line that the host has closed by now is not held against it."""
         line = await self._lines.take(route)
         if line is not None:
             try:
-                return await self._converse(line, target)
+                return await self._converse(line, question)
             except _Dropped:
                 pass
-        return await self._converse(self._lines.new(route), target)
+        return await self._converse(self._lines.new(route), question)
 
-    async def _converse(self, line: _Line, target: Target) -> _Answer:
+    async def _converse(self, line: _Line, question: _Question) -> _Answer:
         """Send the request over the line and read the answer; keep or close the line."""
         try:
-            return await line.get(target)
+            return await line.get(question)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._lines.give_back(line)
@@ -362,6 +380,10 @@ _HEAD_READ_BYTES = 8 * 1024
 _CHUNKS = 1000
 _CHUNK_BYTES = 64
 
+_STEADY_SECONDS = 60
+"""Between a change and a Date after which a second change in the same second is ruled out."""
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,256}"')
+_DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATUS = {
     401: ScanErrorCode.FETCH_FORBIDDEN,
@@ -388,11 +410,20 @@ class _Dropped(Refusal):
     """The connection broke before a byte of the answer; on a kept line that means little."""
 
 
+class _Question(NamedTuple):
+    """What is asked for, and the condition under which it is not wanted again."""
+
+    target: Target
+    unless: Validator | None
+
+
 class _Answer(NamedTuple):
-    """A body, or where a redirect says to go: its Location headers, of which one is right."""
+    """A body, that it is as it was, or a redirect: its Location headers, of which one is right."""
 
     body: bytes | None
     locations: Sequence[str] = ()
+    is_unchanged: bool = False
+    validator: Validator | None = None
 
 
 class _Route(NamedTuple):
@@ -549,14 +580,17 @@ class _Line:
         http = self._http
         return http.is_idle() and not http.is_closed() and not http.has_expired()
 
-    async def get(self, target: Target) -> _Answer:
+    async def get(self, question: _Question) -> _Answer:
         """Return the answer to GET; raises Refusal."""
-        response = None
+        response, target = None, question.target
         try:
             self._backend.meter.expect_head()
-            response = await self._http.handle_async_request(_request(target, self._limits))
+            response = await self._http.handle_async_request(_request(question, self._limits))
             self._backend.meter.expect_body()
-            return await _read(response, target.host, self._limits.body_bytes)
+            if question.unless and _is_unchanged(response, question.unless):
+                await response.aread()  # There is no body; its end keeps the line.
+                return _Answer(None, is_unchanged=True)
+            return await _read(response, target, self._limits.body_bytes)
         except _TROUBLE as error:
             is_connected = self._backend.stream is not None
             raise _refusal(error, target.host, is_connected, response is not None) from error
@@ -611,7 +645,8 @@ class _MeteredStream(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-def _request(target: Target, limits: Limits) -> httpcore.Request:
+def _request(question: _Question, limits: Limits) -> httpcore.Request:
+    target, unless = question
     _, _, place, path = target.url.split("/", 3)
     return httpcore.Request(
         "GET",
@@ -621,6 +656,7 @@ def _request(target: Target, limits: Limits) -> httpcore.Request:
             "User-Agent": _USER_AGENT,
             "Accept": "image/*, */*;q=0.5",
             "Accept-Encoding": "identity",
+            **_condition(unless),
         },
         extensions={
             "timeout": {
@@ -632,10 +668,26 @@ def _request(target: Target, limits: Limits) -> httpcore.Request:
     )
 
 
-async def _read(response: httpcore.Response, host: str, limit: int) -> _Answer:
+def _condition(unless: Validator | None) -> dict[bytes | str, bytes | str]:
+    """Return the header that asks for a body only where the bytes are no longer the same."""
+    if unless is None:
+        return {}
+    if unless.etag is not None:
+        return {"If-None-Match": unless.etag}
+    return {"If-Modified-Since": unless.modified or ""}
+
+
+def _is_unchanged(response: httpcore.Response, unless: Validator) -> bool:
+    """True for a 304 that does not speak of other bytes than those asked about."""
+    etags = [etag.removeprefix("W/") for etag in _header(response, "etag")]
+    return response.status == 304 and (unless.etag is None or set(etags) <= {unless.etag})
+
+
+async def _read(response: httpcore.Response, target: Target, limit: int) -> _Answer:
     """Return what the response holds, as sent; raises Refusal unless it is 200 or a redirect."""
     if response.status in _REDIRECTS:
         return _Answer(None, _header(response, "location"))
+    host = target.host
     _check_head(response, host, limit)
     chunks, size = [], 0
     async for chunk in response.aiter_stream():
@@ -650,7 +702,7 @@ async def _read(response: httpcore.Response, host: str, limit: int) -> _Answer:
             )
     if not size:
         raise Refusal(ScanErrorCode.NOT_AN_IMAGE, f"{host} sent an empty body.")
-    return _Answer(b"".join(chunks))
+    return _Answer(b"".join(chunks), validator=_validator(response, target.url))
 
 
 def _check_head(response: httpcore.Response, host: str, limit: int) -> None:
@@ -665,6 +717,49 @@ def _check_head(response: httpcore.Response, host: str, limit: int) -> None:
         )
     if any(int(length) > limit for length in _header(response, "content-length")):
         raise _too_large(host, limit)
+
+
+def _validator(response: httpcore.Response, url: str) -> Validator | None:
+    """Return by what to ask later for the same bytes; None where the host gave or allows nothing.
+
+    Weak validators promise the same meaning, not the same bytes, and are left out (RFC 9110, 8.8).
+    """
+    is_to_be_forgotten = "no-store" in ",".join(_header(response, "cache-control")).lower()
+    if is_to_be_forgotten or "*" in ",".join(_header(response, "vary")):
+        return None
+    etag = _only(_header(response, "etag"), _STRONG_ETAG)
+    modified = None if etag else _steady_date(response)
+    if etag is None and modified is None:
+        return None
+    return Validator.of(url, etag=etag, modified=modified)
+
+
+def _steady_date(response: httpcore.Response) -> str | None:
+    """Return Last-Modified if it lies so far back that a change since would show in it."""
+    modified = _only(_header(response, "last-modified"), _DATE)
+    date = _only(_header(response, "date"), _DATE)
+    if modified is None or date is None:
+        return None
+    try:
+        age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
+    except ValueError:
+        return None
+    return modified if age.total_seconds() >= _STEADY_SECONDS else None
+
+
+def _only(values: Sequence[str], form: re.Pattern[str]) -> str | None:
+    """Return the header's value if there is one only and it has this form."""
+    return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None
+
+
+def _fetched(final_url: str, answer: _Answer) -> Fetched:
+    data = answer.body or b""
+    return Fetched(
+        data=data,
+        final_url=final_url,
+        sha256=sha256(data).hexdigest(),
+        validator=answer.validator,
+    )
 
 
 def _too_large(host: str, limit: int) -> Refusal:

@@ -1,6 +1,6 @@
 """RQ DOOR: one worker process. Loads the model, wires the parts, and takes tickets.
 
-    settings -> detector, warm -> ledger, source, decode pool, engine -> Shift
+    settings -> detector, warm -> ledger, source, decode pool, engine, cache -> Shift
          +--> beat thread: "alive", as long as the work loop moves
          +--> listen: drain once; wait for a ticket -> forget it -> drain -> ...
                       Redis lost -> back-off -> begin again
@@ -41,6 +41,7 @@ from rq.worker_registration import clean_worker_registry
 from sdk.wire import Model
 
 from . import declarations, engine, jobs, log, uploads
+from .cache import RedisCache
 from .clock import SystemClock
 from .contract import DRAIN, QUEUE, WORKER_BEAT_SECONDS, WorkerBeat
 from .decoding import DecodePool
@@ -297,16 +298,26 @@ def _shift(
     decoder = DecodePool(processes=settings.decode_processes)
     stack.callback(decoder.close)
     decoder.start()
+    cache = RedisCache(
+        settings.redis.address,
+        detector=detector,
+        clock=clock,
+        timeout_seconds=settings.redis.redis_timeout_seconds,
+    )
+    stack.callback(cache.close)
     shift = Shift(
         ledger=ledger,
         source=Source(
             fetcher=fetcher,
             read_upload=partial(uploads.read, settings.redis.state_dir),
+            cache=cache,
+            policy=policy,
             clock=clock,
             fetch_seconds=settings.fetch_seconds,
         ),
         preparer=Preparer(decoder=decoder, detector=detector, read_declaration=declarations.read),
-        engine=Engine(detector, batch_limit=settings.batch_limit),
+        engine=Engine(detector, batch_limit=settings.batch_limit, now=clock.monotonic),
+        cache=cache,
         clock=clock,
         worker=name,
         in_flight=settings.in_flight,

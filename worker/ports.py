@@ -4,6 +4,7 @@
     Fetcher  -> bytes of a URL                       HTTP
     Decoder  -> RGB frames of bytes                  Pillow, in a child that can be killed
     Detector -> reading of frames                    the model, named by PINCLIP_DETECTOR
+    Cache    -> what was learnt of the same bytes    Redis; a hint, which may forget all
     Clock    -> now, sleep                           nobody else calls time
 
 A failure that belongs to the image is a Refusal with a ScanErrorCode; a Ledger out of reach is
@@ -12,6 +13,7 @@ Unavailable and loses nothing; anything else raised is a fault of ours.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +27,8 @@ from .contract import Entry, Outcome
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from .known import Known
 
 
 class Refusal(Exception):
@@ -55,12 +59,52 @@ class Claim(Struct, frozen=True, kw_only=True):
     attempt: int
 
 
+class Validator(Struct, frozen=True, kw_only=True):
+    """What a host gave to ask it by whether a URL still has the same bytes (RFC 9110, 13.1).
+
+    `final` is the sha256 (hex) of the URL that gave the bytes, after redirects. `etag` is a strong
+    one; where it is None, `modified` is a Last-Modified that is as good.
+    """
+
+    final: str
+    etag: str | None = None
+    modified: str | None = None
+
+    @classmethod
+    def of(cls, url: str, *, etag: str | None, modified: str | None = None) -> Validator:
+        """Return what the URL `url`, and no other, gave."""
+        return cls(final=_digest(url), etag=etag, modified=modified)
+
+    def is_of(self, url: str) -> bool:
+        """True if this URL gave it."""
+        return self.final == _digest(url)
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
 class Fetched(Struct, frozen=True, kw_only=True):
     """The body of one URL: bytes as served, the URL they came from, and their sha256 (hex)."""
 
     data: bytes
     final_url: str
     sha256: str
+    validator: Validator | None = None
+
+
+class Unchanged(Struct, frozen=True, kw_only=True):
+    """The URL still has the bytes that its validator stands for (304)."""
+
+    final_url: str
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """What bytes a URL had, and how to ask whether it still has them. `size` is in bytes."""
+
+    sha256: str
+    size: int
+    validator: Validator
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -183,12 +227,50 @@ class Fetcher(Protocol):
         """Return the body, or raise Refusal (fetch_*). Thread-safe; blocks the caller only."""
         ...
 
+    def refetch(
+        self, url: str, *, timeout_seconds: float, unless: Validator
+    ) -> Fetched | Unchanged:
+        """The same, but Unchanged where the URL that `unless` was made for says so itself."""
+        ...
+
 
 class Decoder(Protocol):
     """Turns bytes that strangers made into pictures."""
 
     def decode(self, data: bytes) -> Decoded:
         """Return the frames, or raise Refusal. Thread-safe; ends within its wall-clock limit."""
+        ...
+
+
+class Cache(Protocol):
+    """What workers learnt of images, and who is learning what. Thread-safe.
+
+    A hint: each call may forget, none raises, and a scan is done as well without. Images go by
+    the sha256 (hex) of their bytes, URLs by their text.
+    """
+
+    def known(self, sha256: str) -> Known | None:
+        """What this very model said of these bytes, if that is remembered."""
+        ...
+
+    def claim(self, sha256: str) -> bool:
+        """True if no other worker is looking at these bytes; it is ours for a few seconds."""
+        ...
+
+    def keep(self, sha256: str, known: Known) -> None:
+        """Remember this, and end the claim."""
+        ...
+
+    def release(self, sha256: str) -> None:
+        """End the claim without a result."""
+        ...
+
+    def seen(self, url: str) -> Seen | None:
+        """What bytes the URL had, if that is remembered."""
+        ...
+
+    def saw(self, url: str, seen: Seen | None) -> None:
+        """Remember this of the URL, or nothing any more."""
         ...
 
 

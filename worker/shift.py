@@ -1,44 +1,40 @@
-"""Does the scans that wait: claims, fetches, decodes, scores, judges, completes. No I/O of its own.
+"""Does the scans that wait: claims, has them judged, completes. No I/O of its own.
 
-    claim --> held --> get: fetch or read --> admit --> prepare: decode, resize, declaration --+
-                       (a thread each)                  (a small pool)                         |
-    complete, at once <-- judge <-- forward: what is ready, up to batch_limit <----------------+
-                                    (one thread)                                               |
-                            +------ a score that accuses --> prepare again, re-encoded --------+
+    claim --> Held --> Bench: get, prepare, score, judge --> Outcome --> complete
+      ^        |        `- a hundred scans of one image are worked on as one
+      |        +-- its deadline passes, or the worker is told to stop: fail, or give back
+      +-- room for more
 
-All decisions are taken on the thread that calls `work`; the other threads run one step of one
-scan and put what came of it on `_events`. So a slow fetch holds back nobody, and an image that
-fails fails alone. At most `in_flight` scans are held; decoded pictures exist only inside the
-small pool, which is why a picture to be scored again is decoded again from its bytes.
+All decisions are taken on the thread that calls `work`. At most `in_flight` images are worked on,
+for at most SHARED times as many scans. Leases are renewed from a thread of their own, as long as
+the work loop moves.
 
 A scan that saw its worker die (attempt 2) is fetched beside the others but decoded and scored
-alone; on its last attempt it has the whole worker to itself. An image that kills workers thus
-takes no other scan with it to `worker_lost`.
+alone, and shares its look with none; on its last attempt it has the whole worker to itself. An
+image that kills workers thus takes no other scan with it to `worker_lost`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
 import structlog
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 from sdk.codes import ScanErrorCode
-from sdk.wire import Input, InputKind, Model, Status
+from sdk.wire import Model, Status
 
-from .contract import ATTEMPT_LIMIT, BEAT_SECONDS, Entry, Outcome
-from .engine import Engine, readings
-from .intake import Bytes, Prepared, Preparer, Source, overdue
-from .ports import Claim, Clock, Ledger, Reading, Refusal, Unavailable
-from .verdicts import Case, Judgement, judge, to_confirm
+from .bench import Bench
+from .contract import ATTEMPT_LIMIT, BEAT_SECONDS, Outcome
+from .engine import Engine
+from .intake import Preparer, Source, overdue
+from .known import Known
+from .looks import Held, input_of
+from .ports import Cache, Claim, Clock, Ledger, Refusal, Unavailable
+from .verdicts import Judgement
 
 LOOK_SECONDS = 0.02
 """Between two looks at the ledger while a scan is under way and there is room for more."""
@@ -50,6 +46,8 @@ HANG_SECONDS = 60.0
 """A forward pass that takes longer has hung; the process must end, and another take over."""
 STOP_SECONDS = 8.0
 """After a stop, how long held scans may be finished; container runtimes kill after 10 s."""
+SHARED = 8
+"""Scans held for each image that may be worked on: those of the same image cost next to nothing."""
 PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 4.0
 """Between two tries while the ledger is unavailable: doubled each time up to the longest."""
@@ -59,29 +57,6 @@ log = structlog.get_logger()
 
 class ModelHung(Exception):
     """The model has not answered for HANG_SECONDS; this process can do no more scans."""
-
-
-@dataclass(eq=False)
-class Held:
-    """One claimed scan and what is known of it so far; belongs to one thread at a time."""
-
-    claim: Claim
-    since: float
-    input: Input
-    data: bytes = b""
-    prepared: Prepared | None = None
-    readings: tuple[Reading, ...] = ()
-    """Of the picture as served, while one of its frames is scored again."""
-    is_over: bool = False
-    """It has an outcome or was given back; whatever a step still brings of it is dropped."""
-
-    def __repr__(self) -> str:
-        return f"Held({self.claim.entry.scan_id}, attempt {self.claim.attempt})"
-
-    @property
-    def is_suspect(self) -> bool:
-        """True if a worker died while it held this scan."""
-        return self.claim.attempt > 1
 
 
 class Shift:
@@ -94,6 +69,7 @@ class Shift:
         source: Source,
         preparer: Preparer,
         engine: Engine,
+        cache: Cache,
         clock: Clock,
         worker: str,
         in_flight: int = 32,
@@ -101,8 +77,6 @@ class Shift:
         beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self._ledger = ledger
-        self._source = source
-        self._preparer = preparer
         self._engine = engine
         self._clock = clock
         self._worker = worker
@@ -111,18 +85,22 @@ class Shift:
         detector = engine.detector
         self._model = Model(id=detector.weights_id, weights_sha256=detector.weights_sha256)
 
-        self._getters = ThreadPoolExecutor(in_flight, thread_name_prefix="get")
-        self._preparers = ThreadPoolExecutor(prepare_threads, thread_name_prefix="prepare")
-        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
-
+        self._bench = Bench(
+            source=source,
+            preparer=preparer,
+            engine=engine,
+            cache=cache,
+            clock=clock,
+            get_threads=in_flight,
+            prepare_threads=prepare_threads,
+            on_judged=self._complete,
+            on_failed=self._fail,
+        )
         self._held: dict[str, Held] = {}
         self._last: Held | None = None
         """On its last attempt, and not started as long as others are held."""
-        self._got: deque[Held] = deque()
-        self._inside: set[Held] = set()
-        """Between admission and outcome: where an image could kill the process."""
-        self._ready: deque[Held] = deque()
-        self._scoring_since: float | None = None
+        self._untold: list[Held] = []
+        """Whose phase nobody knows yet; what is known at once is done before it is told."""
         self._outcomes: list[tuple[Held, Outcome]] = []
 
         self._is_stopping = False
@@ -131,7 +109,7 @@ class Shift:
         self._pause_seconds = PAUSE_SECONDS
 
     def __repr__(self) -> str:
-        return f"Shift({self._worker}, holds {len(self._held)} of {self._in_flight})"
+        return f"Shift({self._worker}, holds {len(self._held)}, works on {len(self._bench)})"
 
     def work(self) -> int:
         """Do scans until none waits and none is held, or until a stop; return how many ended.
@@ -141,9 +119,11 @@ class Shift:
         done = 0
         with self._leases_renewed():
             while self._claim() or self._held:
-                self._admit()
-                self._forward()
+                self._check_model()
+                self._begin_last()
+                self._bench.admit()
                 self._await()
+                self._tell_phases()
                 self._expire()
                 done += self._publish()
                 self._heed_stop()
@@ -164,29 +144,33 @@ class Shift:
 
     def close(self) -> None:
         """End the threads; those in the middle of a step end with it."""
-        self._getters.shutdown(wait=False, cancel_futures=True)
-        self._preparers.shutdown(wait=False, cancel_futures=True)
-        self._engine.close()
+        self._bench.close()
 
     def _claim(self) -> bool:
         """Take what there is room for; True if that was anything."""
         self.touch()
-        if not self._may_look():
-            return False
+        count = 0
+        while self._may_look():
+            room = self._room()
+            claims = self._claimed(room)
+            for claim in claims:
+                self._take(claim)
+            count += len(claims)
+            if len(claims) < room:
+                break
+        return count > 0
+
+    def _claimed(self, room: int) -> list[Claim]:
         try:
-            claims = self._ledger.claim(self._in_flight - len(self._held))
+            claims = self._ledger.claim(room)
         except Unavailable as error:
             if not self._held:
                 raise
             self._pause(error)
-            return False
-        if claims:
-            self._tell(claims, Status.FETCHING)
-        else:
+            return []
+        if not claims:
             self._look_at = self._clock.monotonic() + LOOK_SECONDS
-        for claim in claims:
-            self._take(claim)
-        return bool(claims)
+        return claims
 
     def _may_look(self) -> bool:
         now = self._clock.monotonic()
@@ -194,158 +178,41 @@ class Shift:
         return is_time and self._has_room()
 
     def _has_room(self) -> bool:
-        if self._is_stopping or len(self._held) >= self._in_flight:
+        if self._is_stopping or self._room() < 1:
             return False
         return all(held.claim.attempt < ATTEMPT_LIMIT for held in self._held.values())
 
+    def _room(self) -> int:
+        """How many scans may be claimed, should each be of another image."""
+        return min(self._in_flight - len(self._bench), SHARED * self._in_flight - len(self._held))
+
     def _take(self, claim: Claim) -> None:
-        held = Held(claim=claim, since=self._clock.monotonic(), input=_input_of(claim.entry))
+        held = Held(claim=claim, since=self._clock.monotonic(), input=input_of(claim.entry))
         self._held[claim.token] = held
+        self._untold.append(held)
         if claim.attempt > ATTEMPT_LIMIT:
             self._fail(held, _lost(claim))
         elif claim.attempt == ATTEMPT_LIMIT:
             self._last = held
         else:
-            self._get(held)
+            self._bench.begin(held)
 
-    def _admit(self) -> None:
-        """Let what was got be prepared; a suspect only while nothing else is inside."""
+    def _begin_last(self) -> None:
         if self._last is not None and len(self._held) == 1:
-            self._get(self._last)
+            self._bench.begin(self._last)
             self._last = None
-        while self._got and self._may_enter(self._got[0]):
-            held = self._got.popleft()
-            if not held.is_over:
-                self._inside.add(held)
-                self._run(self._preparers, held, self._prepare_step, then=self._ready.append)
 
-    def _may_enter(self, held: Held) -> bool:
-        if not self._inside:
-            return True
-        return not held.is_suspect and not any(other.is_suspect for other in self._inside)
-
-    def _get(self, held: Held) -> None:
-        self._run(self._getters, held, self._get_step, then=self._got.append)
-
-    def _run(
-        self,
-        pool: ThreadPoolExecutor,
-        held: Held,
-        step: Callable[[Held], None],
-        *,
-        then: Callable[[Held], None],
-    ) -> None:
-        """Run `step` in the pool; `then` or the scan's failure follows on the loop."""
-
-        def run() -> None:
-            try:
-                step(held)
-            except Exception as error:
-                self._events.put(partial(self._fail, held, error))
-            else:
-                self._events.put(lambda: None if held.is_over else then(held))
-
-        pool.submit(run)
-
-    def _get_step(self, held: Held) -> None:
-        got: Bytes = self._source.get(held.claim.entry)
-        held.data, held.input = got.data, got.input
-
-    def _prepare_step(self, held: Held) -> None:
-        prepared = self._preparer.prepare(held.data)
-        held.prepared = prepared
-        held.input = replace(
-            held.input,
-            mime=prepared.mime,
-            width=prepared.facts.width,
-            height=prepared.facts.height,
-            frames=prepared.facts.frame_count,
-        )
-
-    def _prepare_again_step(self, held: Held, *, prepared: Prepared, frame: int) -> None:
-        """Leave the array of one frame, re-encoded, or none: then the score stays unconfirmed."""
-        held.prepared = replace(prepared, arrays=())
-        try:
-            array = self._preparer.prepare_again(held.data, frame)
-        except Exception as error:
-            _log_unconfirmed(held, error)
-        else:
-            held.prepared = replace(prepared, arrays=(array,))
-
-    def _forward(self) -> None:
-        """Give the engine what is ready, unless it is busy; one scan alone does not wait."""
+    def _check_model(self) -> None:
         if self._is_hung():
             raise ModelHung(f"No answer of {self._engine} for {HANG_SECONDS} seconds.")
-        batch = self._next_batch() if self._scoring_since is None else []
-        if not batch:
-            return
-        self._tell([held.claim for held, _ in batch], Status.SCORING)
-        self._scoring_since = self._clock.monotonic()
-        scored = self._engine.score([array for _, prepared in batch for array in prepared.arrays])
-        scored.add_done_callback(lambda done: self._events.put(partial(self._scored, batch, done)))
 
     def _is_hung(self) -> bool:
-        since = self._scoring_since
+        since = self._engine.busy_since
         return since is not None and self._clock.monotonic() - since > HANG_SECONDS
 
-    def _next_batch(self) -> list[tuple[Held, Prepared]]:
-        batch: list[tuple[Held, Prepared]] = []
-        room = self._engine.batch_limit
-        while self._ready:
-            held = self._ready[0]
-            if held.prepared is not None:  # None: it ended while it waited here.
-                if batch and len(held.prepared.arrays) > room:
-                    break
-                batch.append((held, held.prepared))
-                room -= len(held.prepared.arrays)
-            self._ready.popleft()
-        return batch
-
-    def _scored(
-        self,
-        batch: Sequence[tuple[Held, Prepared]],
-        scored: Future[list[Reading | Exception]],
-    ) -> None:
-        self._scoring_since = None
-        answers = iter(scored.result())
-        for held, prepared in batch:
-            own = [next(answers) for _ in prepared.arrays]
-            try:
-                self._weigh(held, prepared, own)
-            except Exception as error:
-                self._fail(held, error)
-
-    def _weigh(
-        self, held: Held, prepared: Prepared, answers: Sequence[Reading | Exception]
-    ) -> None:
-        """End the scan, or have a frame scored again first where its score accuses."""
-        if held.is_over:
-            return
-        case = self._case(held, prepared)
-        if held.readings:
-            self._judge(held, prepared, case, again=_again(held, answers))
-            return
-        held.readings = tuple(readings(answers))
-        frame = to_confirm(held.readings, case)
-        if frame is None:
-            self._judge(held, prepared, case, again=None)
-            return
-        step = partial(self._prepare_again_step, prepared=prepared, frame=frame)
-        self._run(self._preparers, held, step, then=self._ready.appendleft)
-
-    def _case(self, held: Held, prepared: Prepared) -> Case:
-        return Case(
-            point=held.claim.entry.operating_point,
-            calibration_id=self._engine.detector.calibration_id,
-            facts=replace(prepared.facts, is_client_supplied=held.input.fetched_by == "client"),
-            declaration=prepared.declaration,
-        )
-
-    def _judge(self, held: Held, prepared: Prepared, case: Case, *, again: Reading | None) -> None:
-        judgement = judge(held.readings, case, again=again)
-        self._end(
-            held, _completed(held, judgement, prepared, worker=self._worker, model=self._model)
-        )
+    def _complete(self, held: Held, known: Known, judgement: Judgement) -> None:
+        outcome = _completed(held, judgement, known, worker=self._worker, model=self._model)
+        self._end(held, outcome)
 
     def _fail(self, held: Held, error: Exception) -> None:
         if held.is_over:
@@ -362,21 +229,16 @@ class Shift:
 
     def _let_go(self, held: Held) -> None:
         held.is_over = True
-        held.data, held.prepared, held.readings = b"", None, ()
-        self._inside.discard(held)
         if self._last is held:
             self._last = None
+        self._bench.leave(held)
 
     def _await(self) -> None:
-        """Wait for an event, but not longer than until the next look; take all there are."""
+        """Let things happen, but not longer than until the next look or outcome."""
         if self._outcomes and self._clock.monotonic() >= self._retry_at:
             return
-        try:
-            self._events.get(timeout=LOOK_SECONDS if self._has_room() else IDLE_SECONDS)()
-            while True:
-                self._events.get_nowait()()
-        except Empty:
-            return
+        is_soon = self._untold or self._has_room()
+        self._bench.attend(LOOK_SECONDS if is_soon else IDLE_SECONDS)
 
     def _expire(self) -> None:
         now = self._clock.now()
@@ -406,8 +268,16 @@ class Shift:
         self._retry_at = self._clock.monotonic() + self._pause_seconds
         self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
 
-    def _tell(self, claims: Sequence[Claim], status: Status) -> None:
-        """Say what is being done with these scans; nothing depends on it."""
+    def _tell_phases(self) -> None:
+        """Say what is being done with scans; nothing depends on it."""
+        told, self._untold = self._untold, []
+        self._tell(told, Status.FETCHING)
+        self._tell(self._bench.at_model(), Status.SCORING)
+
+    def _tell(self, scans: Sequence[Held], status: Status) -> None:
+        claims = [held.claim for held in scans if not held.is_over]
+        if not claims:
+            return
         try:
             self._ledger.phase(claims, status.value)
         except Unavailable as error:
@@ -459,22 +329,8 @@ class Shift:
             log.warning("leases_not_renewed", why=str(error), held=len(claims))
 
 
-def _input_of(entry: Entry) -> Input:
-    fetched_by = "client" if entry.kind is InputKind.UPLOAD else "server"
-    return Input(kind=entry.kind, url=entry.url, fetched_by=fetched_by)
-
-
-def _again(held: Held, answers: Sequence[Reading | Exception]) -> Reading | None:
-    """The reading of the re-encoded frame, or None where there is none."""
-    for answer in answers:  # One, or none.
-        if not isinstance(answer, Exception):
-            return answer
-        _log_unconfirmed(held, answer)
-    return None
-
-
 def _completed(
-    held: Held, judgement: Judgement, prepared: Prepared, *, worker: str, model: Model
+    held: Held, judgement: Judgement, known: Known, *, worker: str, model: Model
 ) -> Outcome:
     return Outcome(
         scan_id=held.claim.entry.scan_id,
@@ -482,7 +338,7 @@ def _completed(
         worker=worker,
         status=Status.COMPLETED,
         input=held.input,
-        declaration=prepared.declaration,
+        declaration=known.declaration,
         model=model,
         **asdict(judgement),
     )
@@ -519,12 +375,6 @@ def _log_fault(held: Held, error: Exception) -> None:
     log.error("scan_broke", scan_id=entry.scan_id, request_id=entry.request_id, exc_info=error)
 
 
-def _log_unconfirmed(held: Held, error: Exception) -> None:
-    entry = held.claim.entry
-    about = {"scan_id": entry.scan_id, "request_id": entry.request_id}
-    log.warning("score_unconfirmed", **about, exc_info=error)
-
-
 def _log_end(held: Held, outcome: Outcome, *, is_ours: bool, now: float) -> None:
     """One line a scan. `scan_passed_on`: the lease was lost, so another's outcome counts."""
     entry = held.claim.entry
@@ -535,6 +385,7 @@ def _log_end(held: Held, outcome: Outcome, *, is_ours: bool, now: float) -> None
         code=outcome.error.code.value if outcome.error else None,
         verdict=outcome.verdict.value if outcome.verdict else None,
         attempt=outcome.attempt,
+        is_cached=held.is_cached,
         duration_ms=round((now - held.since) * 1000, 1),
         url_host=_host(entry.url),
     )

@@ -3,6 +3,7 @@
     FixedDetector     score = brightness of the picture; 8 x 8 pixels, no weights
     ScriptedFetcher   {url: bytes or Refusal}
     InProcessDecoder  the real decode, without the child process
+    MemoryCache       a dict that several workers may share
     MemoryLedger      leases in a dict; `post`, `results`, `is_down`
     ManualClock       moves when told
 
@@ -20,11 +21,23 @@ from msgspec import Struct, field
 from sdk.codes import ScanErrorCode
 
 from .contract import BULK_TURN, LEASE_SECONDS, STREAMS, Entry, Outcome
-from .ports import Claim, Clock, Decoded, Fetched, Refusal, Unavailable
+from .ports import (
+    Claim,
+    Clock,
+    Decoded,
+    Fetched,
+    Refusal,
+    Seen,
+    Unavailable,
+    Unchanged,
+    Validator,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from .known import Known
 
 SIDE = 8
 """Side of what FixedDetector.prepare returns, in pixels."""
@@ -100,11 +113,15 @@ def load_fixed(*, engine: str, precision: str, batch_limit: int) -> FixedDetecto
 
 
 class ScriptedFetcher:
-    """A ports.Fetcher of fixed answers; `asked` lists the URLs in the order they came."""
+    """A ports.Fetcher of fixed answers; `asked` lists the URLs in the order they came.
+
+    Each body has an ETag of its own; `spared` lists the URLs answered by Unchanged.
+    """
 
     def __init__(self, answers: Mapping[str, bytes | Refusal]) -> None:
         self.answers = dict(answers)
         self.asked: list[str] = []
+        self.spared: list[str] = []
 
     def fetch(self, url: str, *, timeout_seconds: float) -> Fetched:
         """Return the scripted body, or raise the scripted Refusal; fetch_dns for other URLs."""
@@ -113,7 +130,19 @@ class ScriptedFetcher:
         answer = self.answers.get(url) or Refusal(ScanErrorCode.FETCH_DNS, f"No script for {url}.")
         if isinstance(answer, Refusal):
             raise answer
-        return Fetched(data=answer, final_url=url, sha256=hashlib.sha256(answer).hexdigest())
+        sha256 = hashlib.sha256(answer).hexdigest()
+        validator = Validator.of(url, etag=f'"{sha256}"')
+        return Fetched(data=answer, final_url=url, sha256=sha256, validator=validator)
+
+    def refetch(
+        self, url: str, *, timeout_seconds: float, unless: Validator
+    ) -> Fetched | Unchanged:
+        """The same, but Unchanged where the body is the one that `unless` was given with."""
+        fetched = self.fetch(url, timeout_seconds=timeout_seconds)
+        if fetched.validator != unless:
+            return fetched
+        self.spared.append(url)
+        return Unchanged(final_url=url)
 
 
 class InProcessDecoder:
@@ -124,6 +153,45 @@ class InProcessDecoder:
         from .images import decode
 
         return decode(data)
+
+
+class MemoryCache:
+    """A ports.Cache in dicts; workers that are given the same one share it."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, Known] = {}
+        self.urls: dict[str, Seen] = {}
+        self.claims: set[str] = set()
+
+    def known(self, sha256: str) -> Known | None:
+        """See ports.Cache."""
+        return self.images.get(sha256)
+
+    def claim(self, sha256: str) -> bool:
+        """See ports.Cache."""
+        is_free = sha256 not in self.claims
+        self.claims.add(sha256)
+        return is_free
+
+    def keep(self, sha256: str, known: Known) -> None:
+        """See ports.Cache."""
+        self.images[sha256] = known
+        self.release(sha256)
+
+    def release(self, sha256: str) -> None:
+        """See ports.Cache."""
+        self.claims.discard(sha256)
+
+    def seen(self, url: str) -> Seen | None:
+        """See ports.Cache."""
+        return self.urls.get(url)
+
+    def saw(self, url: str, seen: Seen | None) -> None:
+        """See ports.Cache."""
+        if seen is None:
+            self.urls.pop(url, None)
+        else:
+            self.urls[url] = seen
 
 
 class ManualClock:

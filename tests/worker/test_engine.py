@@ -96,6 +96,101 @@ def test_engine_runs_the_model_on_one_thread_only(
     assert threading.get_ident() not in detector.threads
 
 
+class GatedDetector(PoisonedDetector):
+    """Each batch waits for `gate`, once `started` is set."""
+
+    def __init__(self, *, batch_limit: int = 8) -> None:
+        super().__init__(batch_limit=batch_limit)
+        self.started, self.gate = threading.Event(), threading.Event()
+        self.firsts: list[float] = []
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.firsts.append(float(batch[0, 0, 0, 0]))
+        self.started.set()
+        assert self.gate.wait(30)
+        return super().forward(batch)
+
+
+@pytest.fixture
+def gated() -> Iterator[tuple[Engine, GatedDetector]]:
+    detector = GatedDetector(batch_limit=4)
+    for engine in _engine(detector):
+        yield engine, detector
+        detector.gate.set()
+
+
+def test_engine_begins_at_once_and_then_takes_what_came_meanwhile(
+    gated: tuple[Engine, GatedDetector],
+) -> None:
+    engine, detector = gated
+    alone = engine.score(_arrays(0.25))
+    assert detector.started.wait(30)
+    others = [engine.score(_arrays(*[0.125] * size)) for size in (1, 2, 1, 3, 2)]
+
+    detector.gate.set()
+
+    assert len(alone.result()) == 1
+    assert [len(promise.result()) for promise in others] == [1, 2, 1, 3, 2]
+    assert detector.sizes == [1, 4, 3, 2]  # No image is torn in two, or passed by another.
+
+
+def test_engine_scores_an_image_of_more_frames_than_a_batch(
+    gated: tuple[Engine, GatedDetector],
+) -> None:
+    engine, detector = gated
+    detector.gate.set()
+
+    assert len(engine.score(_arrays(*[0.125] * 6)).result()) == 6
+    assert detector.sizes == [4, 2]
+
+
+def test_engine_takes_first_what_is_asked_for_first(gated: tuple[Engine, GatedDetector]) -> None:
+    engine, detector = gated
+    engine.score(_arrays(0.25))
+    assert detector.started.wait(30)
+    late = [engine.score(_arrays(0.125, 0.125, 0.125)), engine.score(_arrays(1), first=True)]
+
+    detector.gate.set()
+    for promise in late:
+        promise.result()
+
+    assert detector.firsts == [0.25, 1.0]
+
+
+def test_engine_spends_nothing_on_what_is_no_longer_wanted(
+    gated: tuple[Engine, GatedDetector],
+) -> None:
+    engine, detector = gated
+    engine.score(_arrays(0.25))
+    assert detector.started.wait(30)
+    dropped, wanted = engine.score(_arrays(*[0.5] * 4)), engine.score(_arrays(1))
+
+    assert dropped.cancel()
+    detector.gate.set()
+    wanted.result()
+
+    assert detector.sizes == [1, 1]
+
+
+def test_engine_tells_since_when_a_batch_is_in_the_model() -> None:
+    detector, times = GatedDetector(), iter([5.0, 9.0])
+    engine = Engine(detector, batch_limit=8, now=lambda: next(times))
+    assert engine.busy_since is None
+
+    for since in (5.0, 9.0):
+        detector.started.clear()
+        promise = engine.score(_arrays(0.25))
+        assert detector.started.wait(30)
+        assert engine.busy_since == since
+        detector.gate.set()
+        promise.result()
+        assert engine.busy_since is None
+        detector.gate.clear()
+
+    detector.gate.set()
+    engine.close()
+
+
 def test_engine_does_not_guess_when_readings_are_missing() -> None:
     for engine in _engine(ShortDetector()):
         answers = engine.score(_arrays(0.25, 1)).result()

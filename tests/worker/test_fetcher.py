@@ -35,7 +35,7 @@ from sdk.codes import ScanErrorCode
 from worker.contract import UPLOAD_LIMIT_BYTES
 from worker.fetcher import Breaker, HttpFetcher, Limits, Pace, PinnedBackend, system_resolver
 from worker.guard import Policy
-from worker.ports import Refusal
+from worker.ports import Fetched, Refusal, Unchanged, Validator
 
 from .origins import CLOSE, RESET, SILENCE, Origin, Script, redirect, response
 
@@ -112,6 +112,174 @@ def refusal_of(
     assert "canary" not in caught.value.detail
     assert caught.value.detail.endswith(".")
     return caught.value
+
+
+# --- whether it is still the same ----------------------------------------------------------
+
+LONG_AGO = "Last-Modified: Sat, 01 Nov 2025 10:00:00 GMT"
+NOON = "Date: Tue, 25 Nov 2025 12:00:00 GMT"
+MINUTE_AGO = "Last-Modified: Tue, 25 Nov 2025 11:59:00 GMT"
+MOMENT_AGO = "Last-Modified: Tue, 25 Nov 2025 11:59:59 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "etag", "modified"),
+    [
+        (['ETag: "v1"'], '"v1"', None),
+        (['etag: ""'], '""', None),
+        (['ETag: "v1"', LONG_AGO, NOON], '"v1"', None),
+        (['ETag: W/"v1"', LONG_AGO, NOON], None, LONG_AGO),
+        ([LONG_AGO, NOON], None, LONG_AGO),
+        ([MINUTE_AGO, NOON], None, MINUTE_AGO),
+        (['ETag: "v1"', "Cache-Control: public, max-age=60", "Vary: Accept"], '"v1"', None),
+    ],
+    ids=["etag", "empty", "both", "weak", "date", "minute", "cacheable"],
+)
+def test_fetch_tells_by_what_to_ask_again(
+    headers: list[str],
+    etag: str | None,
+    modified: str | None,
+    make_origin: MakeOrigin,
+    make_fetcher: MakeFetcher,
+) -> None:
+    origin = make_origin({"/a.jpg": [response(JPEG, headers=headers)]})
+    url = origin.url("/a.jpg")
+
+    fetched = make_fetcher(origin).fetch(url, timeout_seconds=PLENTY_SECONDS)
+
+    date = modified and modified.partition(": ")[2]
+    assert fetched.validator == Validator.of(url, etag=etag, modified=date)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        ['ETag: W/"v1"'],
+        ["ETag: v1"],
+        ['ETag: "v"1"'],
+        ['ETag: "v1"', 'ETag: "v2"'],
+        [f'ETag: "{"v" * 300}"'],
+        ['ETag: "\xe9"'],
+        ['ETag: "v1"', "Cache-Control: no-store"],
+        ['ETag: "v1"', "Cache-Control: private, No-Store, max-age=0"],
+        ['ETag: "v1"', "Vary: *"],
+        [LONG_AGO],
+        [MOMENT_AGO, NOON],
+        ["Last-Modified: yesterday", NOON],
+        ["Last-Modified: Sat, 99 Nov 2025 10:00:00 GMT", NOON],
+    ],
+)
+def test_fetch_tells_of_nothing_to_ask_by_that_is_weak_or_forbidden(
+    headers: list[str], make_origin: MakeOrigin, make_fetcher: MakeFetcher
+) -> None:
+    origin = make_origin({"/a.jpg": [response(JPEG, headers=headers)]})
+
+    fetched = make_fetcher(origin).fetch(origin.url("/a.jpg"), timeout_seconds=PLENTY_SECONDS)
+
+    assert fetched.validator is None
+
+
+@pytest.mark.parametrize(
+    ("by", "line"),
+    [
+        ({"etag": '"v1"'}, 'If-None-Match: "v1"'),
+        (
+            {"etag": None, "modified": "Sat, 01 Nov 2025 10:00:00 GMT"},
+            "If-Modified-Since: Sat, 01 Nov 2025 10:00:00 GMT",
+        ),
+    ],
+    ids=["etag", "date"],
+)
+def test_refetch_asks_the_last_of_the_redirects_only(
+    by: dict[str, Any], line: str, make_origin: MakeOrigin, make_fetcher: MakeFetcher
+) -> None:
+    origin = make_origin({"/a.jpg": [redirect("/b.jpg")], "/b.jpg": [response(status=304)]})
+    fetcher, final = make_fetcher(origin), origin.url("/b.jpg")
+
+    answer = fetcher.refetch(
+        origin.url("/a.jpg"),
+        timeout_seconds=PLENTY_SECONDS,
+        unless=Validator.of(final, **by),
+    )
+
+    assert answer == Unchanged(final_url=final)
+    assert "If-" not in origin.heads[0]
+    assert line in origin.heads[1].split("\r\n")
+
+
+@pytest.mark.parametrize("made_for", ["/b.jpg", "/a.jpg?token=canary&more"])
+def test_refetch_trusts_a_304_of_the_very_url_only(
+    made_for: str, make_origin: MakeOrigin, make_fetcher: MakeFetcher
+) -> None:
+    origin = make_origin({"/a.jpg": [response(status=304)]})
+    unless = Validator.of(origin.url(made_for), etag='"v1"')
+
+    with pytest.raises(Refusal) as caught:
+        make_fetcher(origin).refetch(
+            origin.url("/a.jpg?token=canary"), timeout_seconds=PLENTY_SECONDS, unless=unless
+        )
+
+    assert caught.value.code is ScanErrorCode.FETCH_HTTP_ERROR
+    assert "If-" not in origin.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_unchanged"),
+    [([], True), (['ETag: "v1"'], True), (['ETag: W/"v1"'], True), (['ETag: "v2"'], False)],
+)
+def test_refetch_trusts_no_304_about_other_bytes(
+    headers: list[str], is_unchanged: bool, make_origin: MakeOrigin, make_fetcher: MakeFetcher
+) -> None:
+    origin = make_origin({"/a.jpg": [response(status=304, headers=headers)]})
+    fetcher, url = make_fetcher(origin), origin.url("/a.jpg")
+    unless = Validator.of(url, etag='"v1"')
+
+    if is_unchanged:
+        answer = fetcher.refetch(url, timeout_seconds=PLENTY_SECONDS, unless=unless)
+        assert isinstance(answer, Unchanged)
+        return
+    with pytest.raises(Refusal):
+        fetcher.refetch(url, timeout_seconds=PLENTY_SECONDS, unless=unless)
+
+
+def test_refetch_returns_what_changed(make_origin: MakeOrigin, make_fetcher: MakeFetcher) -> None:
+    origin = make_origin({"/a.jpg": [response(JPEG, headers=['ETag: "v2"'])]})
+    url = origin.url("/a.jpg")
+
+    fetched = make_fetcher(origin).refetch(
+        url, timeout_seconds=PLENTY_SECONDS, unless=Validator.of(url, etag='"v1"')
+    )
+
+    assert isinstance(fetched, Fetched)
+    assert fetched.data == JPEG
+    assert fetched.validator == Validator.of(url, etag='"v2"')
+
+
+def test_refetch_keeps_the_connection(make_origin: MakeOrigin, make_fetcher: MakeFetcher) -> None:
+    origin = make_origin({"/a.jpg": [response(status=304)]})
+    fetcher, url = make_fetcher(origin), origin.url("/a.jpg")
+
+    for _ in range(3):
+        fetcher.refetch(url, timeout_seconds=PLENTY_SECONDS, unless=Validator.of(url, etag='"v1"'))
+
+    assert origin.accepted == 1
+
+
+@pytest.mark.parametrize("case", BLOCKED[:3], ids=lambda case: str(case["url"])[:40])
+def test_refetch_reaches_no_more_than_a_fetch(
+    case: dict[str, str], make_fetcher: MakeFetcher
+) -> None:
+    fetcher = make_fetcher(networks=())
+
+    with pytest.raises(Refusal) as caught:
+        fetcher.refetch(
+            case["url"],
+            timeout_seconds=PLENTY_SECONDS,
+            unless=Validator.of(case["url"], etag='"v1"'),
+        )
+
+    assert caught.value.code is ScanErrorCode.FETCH_ADDRESS_BLOCKED
 
 
 # --- what comes back -----------------------------------------------------------------------

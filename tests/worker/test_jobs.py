@@ -11,25 +11,38 @@ from worker import jobs
 from worker.clock import SystemClock
 from worker.contract import DRAIN, Entry
 from worker.engine import Engine
+from worker.guard import Policy
 from worker.intake import Preparer, Source
 from worker.shift import Shift
-from worker.testing import FixedDetector, InProcessDecoder, MemoryLedger, ScriptedFetcher
+from worker.testing import (
+    FixedDetector,
+    InProcessDecoder,
+    MemoryCache,
+    MemoryLedger,
+    ScriptedFetcher,
+)
 
 
 @pytest.fixture
 def ledger() -> Iterator[MemoryLedger]:
     """The ledger of a shift that is installed."""
-    clock, detector = SystemClock(), FixedDetector()
+    clock, detector, cache = SystemClock(), FixedDetector(), MemoryCache()
     ledger = MemoryLedger(clock)
     shift = Shift(
         ledger=ledger,
         source=Source(
-            fetcher=ScriptedFetcher({}), read_upload=bytes, clock=clock, fetch_seconds=1.0
+            fetcher=ScriptedFetcher({}),
+            read_upload=bytes,
+            cache=cache,
+            policy=Policy(),
+            clock=clock,
+            fetch_seconds=1.0,
         ),
         preparer=Preparer(
             decoder=InProcessDecoder(), detector=detector, read_declaration=lambda data: None
         ),
         engine=Engine(detector, batch_limit=8),
+        cache=cache,
         clock=clock,
         worker="w",
     )

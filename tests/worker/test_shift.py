@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,15 @@ from worker import uploads
 from worker.clock import SystemClock
 from worker.contract import ATTEMPT_LIMIT, Entry, Outcome
 from worker.engine import Engine
+from worker.guard import Policy
 from worker.intake import Preparer, Source
-from worker.ports import Claim, Clock, Decoded, Fetched, Refusal, Unavailable
+from worker.ports import Claim, Clock, Decoded, Fetched, Reading, Refusal, Unavailable
 from worker.shift import HANG_SECONDS, STALL_SECONDS, ModelHung, Shift
 from worker.testing import (
     FixedDetector,
     InProcessDecoder,
     ManualClock,
+    MemoryCache,
     MemoryLedger,
     ScriptedFetcher,
 )
@@ -111,20 +114,23 @@ class Stage:
         self.clock = clock
         self.fetcher = fetcher
         self.ledger = WatchedLedger(clock)
+        self.cache = MemoryCache()
         self.detector = BatchDetector()
         self.decoder: object = InProcessDecoder()
         self.declaration: Declaration | None = None
         self.state_dir = tmp_path
-        self.options: dict[str, object] = {}
+        self.engine_of: type[Engine] = Engine
         self._made: list[Shift] = []
 
     def shift(self, **options: object) -> Shift:
-        engine = Engine(self.detector, batch_limit=8)
+        engine = self.engine_of(self.detector, batch_limit=8, now=self.clock.monotonic)
         shift = Shift(
             ledger=self.ledger,
             source=Source(
                 fetcher=self.fetcher,
                 read_upload=lambda upload_id: uploads.read(self.state_dir, upload_id),
+                cache=self.cache,
+                policy=Policy(),
                 clock=self.clock,
                 fetch_seconds=20.0,
             ),
@@ -134,6 +140,7 @@ class Stage:
                 read_declaration=lambda data: self.declaration,
             ),
             engine=engine,
+            cache=self.cache,
             clock=self.clock,
             worker="w",
             **options,  # type: ignore[arg-type]
@@ -212,6 +219,30 @@ def test_shift_completes_a_scan_of_a_url(
     assert (seen.fetched_by, seen.bytes, seen.mime) == ("server", len(data), "image/png")
     assert (seen.width, seen.height, seen.frames) == (300, 300, 1)
     assert seen.sha256 is not None
+
+
+class InstantEngine(Engine):
+    """Has answered before anybody heard that the image is prepared."""
+
+    def score(
+        self, arrays: Sequence[NDArray[np.float32]], *, first: bool = False
+    ) -> Future[list[Reading | Exception]]:
+        promise = super().score(arrays, first=first)
+        promise.result()
+        return promise
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_shift_tells_all_of_a_picture_however_fast_the_model_is(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, grey: int
+) -> None:
+    play = stage(ScriptedFetcher({_url("a"): picture(grey)}))
+    play.engine_of = InstantEngine
+
+    (outcome,) = play.work(entry("a"))
+
+    seen = outcome.input
+    assert (seen.mime, seen.width, seen.height, seen.frames) == ("image/png", 300, 300, 1)
 
 
 def test_shift_completes_a_scan_of_an_upload(
@@ -461,7 +492,7 @@ def test_shift_batches_what_is_ready_and_lets_a_lone_scan_go_at_once(
     picture: Draw,
     background: Background,
 ) -> None:
-    play = stage(ScriptedFetcher({_url(f"{i}"): picture(200) for i in range(7)}))
+    play = stage(ScriptedFetcher({_url(f"{i}"): picture(180 + i) for i in range(7)}))
     play.detector.gate.clear()
     play.ledger.post(entry("0"))
     shift = play.shift()
@@ -469,7 +500,7 @@ def test_shift_batches_what_is_ready_and_lets_a_lone_scan_go_at_once(
     assert play.detector.started.wait(30)
 
     play.ledger.post(*(entry(f"{i}") for i in range(1, 7)))
-    _until(lambda: len(shift._ready) == 6)
+    _until(lambda: len(shift._engine._waiting) == 6)
     play.detector.gate.set()
 
     assert working.result(30) == 7
@@ -702,7 +733,8 @@ def test_shift_scores_a_suspect_alone(
 ) -> None:
     clock = ManualClock()
     names = [f"s{i}" for i in range(3)] + [f"n{i}" for i in range(5)]
-    play = stage(ScriptedFetcher({_url(n): picture(255) for n in names}), clock)
+    drawn = {_url(name): picture(240 + number) for number, name in enumerate(names)}
+    play = stage(ScriptedFetcher(drawn), clock)
     for name in names[:3]:
         play.ledger.post(entry(name))
     play.ledger.peer("dead").claim(8)
@@ -724,13 +756,76 @@ class _Inside:
         play.decoder = self
 
     def decode(self, data: bytes) -> Decoded:
-        inside = self._shift()._inside
+        inside = self._shift()._bench._inside
         if any(held.is_suspect for held in inside):
             self.most_beside_a_suspect = max(self.most_beside_a_suspect, len(inside))
         return InProcessDecoder().decode(data)
 
     def _shift(self) -> Shift:
         return self._play._made[-1]
+
+
+def test_shift_lets_nobody_join_a_suspect(
+    stage: Callable[..., Stage], entry: Make, picture: Draw
+) -> None:
+    clock = ManualClock()
+    fetcher = ScriptedFetcher({_url("a"): picture(255)})
+    play = stage(fetcher, clock)
+    _attempted(play, entry("suspect", url=_url("a")), 1, clock)
+    decoder = play.decoder = SlowDecoder()
+
+    play.work(entry("b", url=_url("a")), entry("c", url=_url("a")))
+
+    assert [outcome.attempt for outcome in play.ledger.results].count(2) == 1
+    assert len(fetcher.asked) == 2
+    assert decoder.most_at_once == 1
+
+
+def test_shift_needs_no_look_at_a_suspect_that_is_known(
+    stage: Callable[..., Stage], entry: Make, picture: Draw
+) -> None:
+    clock = ManualClock()
+    play = stage(ScriptedFetcher({_url("a"): picture(0)}), clock)
+    play.work(entry("before", url=_url("a")))
+    _until(lambda: play.cache.images)
+    _attempted(play, entry("suspect", url=_url("a")), 1, clock)
+
+    play.work()
+
+    assert play.detector.sizes == [1]
+    assert play.ledger.results[-1].verdict is Verdict.NO_SIGN_OF_AI
+
+
+def test_shift_waits_for_no_other_worker_with_a_suspect(
+    stage: Callable[..., Stage], entry: Make, picture: Draw
+) -> None:
+    clock = ManualClock()
+    play = stage(ScriptedFetcher({_url("a"): picture(0)}), clock)
+    _attempted(play, entry("a"), 1, clock)
+    play.cache.claims.add(sha256(picture(0)).hexdigest())
+    before = clock.monotonic()
+
+    (outcome,) = play.work()
+
+    assert outcome.status is Status.COMPLETED
+    assert clock.monotonic() == before
+
+
+class SlowDecoder:
+    """Counts how many pictures are decoded at once."""
+
+    def __init__(self) -> None:
+        self.most_at_once = 0
+        self._lock, self._now = threading.Lock(), 0
+
+    def decode(self, data: bytes) -> Decoded:
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        threading.Event().wait(0.05)
+        with self._lock:
+            self._now -= 1
+        return InProcessDecoder().decode(data)
 
 
 def test_shift_gives_a_last_attempt_the_whole_worker(
