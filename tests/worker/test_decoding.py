@@ -224,7 +224,7 @@ def test_child_has_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -
     with faulty_pool() as pool:
         told = facts(pool)
 
-    assert told["environment"] == "GLIBC_TUNABLES=glibc.malloc.hugetlb=1\0"
+    assert told["environment"] == "GLIBC_TUNABLES=glibc.malloc.hugetlb=1\0HOME=/\0"
 
 
 def test_child_has_one_socket_and_no_file_of_the_parent(tmp_path: Path) -> None:
