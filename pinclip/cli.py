@@ -40,6 +40,7 @@ class Known(NamedTuple):
 KNOWN = {
     "check": Known("ask a pinclip server about images, by URL or file"),
     "predict": Known("score files and folders on this machine, without a server", "worker"),
+    "bulk": Known("score many images through Ray Data, and go on where it was stopped", "bulk"),
     "up": Known("run the whole system: Redis, API and worker", "server,worker"),
     "serve": Known("run the HTTP API alone", "server"),
     "work": Known("run one scan worker alone", "worker"),
