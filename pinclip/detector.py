@@ -4,24 +4,21 @@
         any thread                  one thread        any thread
     rgb --prepare_reencoded--^  the same picture, saved again smaller: does its score hold?
 
-`load` chooses the engine and the number format and says why in `reason`:
-
-    auto engine     torch where torch is installed and a CUDA GPU is there, else openvino
-    auto precision  bfloat16 on CPUs with AMX and GPUs that have it, else float32
-
+Which engine runs it, and in which number format, is chosen in engines.py; `reason` says why.
 Decides nothing about an image: names of verdicts belong to those who use the readings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 
+from . import engines
+from .engines import EngineError as EngineError  # `load` raises it
 from .preprocess import prepare, reencoded, to_rgb
 from .weights import Point, SliceFacts, Weights, named, open_weights
 
@@ -29,12 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-ENGINES = ("auto", "openvino", "torch")
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-class EngineError(Exception):
-    """The engine or number format asked for cannot run here; the text says what can."""
+    from .engines import Tower
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -49,18 +41,6 @@ class Reading(Struct, frozen=True, kw_only=True):
     probability: float | None
     slice: str
     points: Mapping[str, Point]
-
-
-class Tower(Protocol):
-    """An engine with the model in it."""
-
-    engine: str
-    precision: str
-    device: str
-
-    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, 3, 224, 224) -> (B, K)."""
-        ...
 
 
 class Detector:
@@ -146,92 +126,12 @@ def load(
     Raises WeightsError for weights that are missing or damaged, EngineError for an engine or a
     number format that cannot run here.
     """
-    _check_choice("engine", engine, ENGINES)
-    _check_choice("precision", precision, PRECISIONS)
     if batch_limit < 1:
         raise ValueError(f"batch_limit is {batch_limit}: set it to 1 or more.")
     which = named(weights) if isinstance(weights, str) else weights
     opened = which if isinstance(which, Weights) else open_weights(which)
-    engine, why_engine = _pick_engine(engine)
-    build = _torch_tower if engine == "torch" else _openvino_tower
-    tower, why_precision = build(opened, precision)
-    reason = f"{why_engine}; {why_precision}"
+    tower, reason = engines.start(opened, engine=engine, precision=precision)
     return Detector(opened, tower, batch_limit=batch_limit, reason=reason)
-
-
-def _check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise EngineError(f"{what} is {value!r}: set it to one of {', '.join(allowed)}.")
-
-
-def _pick_engine(asked: str) -> tuple[str, str]:
-    """Return the engine and why; torch is imported only where a GPU device file exists."""
-    if asked == "torch" and not _is_installed("torch", "open_clip"):
-        raise EngineError("engine is torch, which is not installed: pip install 'pinclip[torch]'")
-    if asked != "auto":
-        return asked, f"{asked}: as set"
-    if Path("/dev/nvidiactl").exists() and _is_installed("torch", "open_clip") and _has_cuda():
-        return "torch", "torch: a CUDA GPU is there"
-    return "openvino", "openvino: no CUDA GPU with torch"
-
-
-def _openvino_tower(weights: Weights, asked: str) -> tuple[Tower, str]:
-    if not _is_installed("openvino"):
-        raise EngineError(
-            "engine is openvino, which is not installed: pip install 'pinclip[worker]'"
-        )
-    from .graph import OpenVinoTower, has_bfloat16
-
-    precision, why = pick_precision(asked, has_it=has_bfloat16(), is_fast=_has_amx())
-    blocks, pools = weights.meta.blocks, weights.meta.pools
-    tower = OpenVinoTower(weights.base(), blocks, weights.head(), pools=pools, precision=precision)
-    return tower, why
-
-
-def _torch_tower(weights: Weights, asked: str) -> tuple[Tower, str]:
-    from .tower import TorchTower, has_bfloat16
-
-    device = "cuda" if _has_cuda() else "cpu"
-    has_it = has_bfloat16(device)
-    is_fast = has_it if device == "cuda" else _has_amx()
-    precision, why = pick_precision(asked, has_it=has_it, is_fast=is_fast)
-    blocks, pools = weights.meta.blocks, weights.meta.pools
-    tower = TorchTower(
-        weights.base(), blocks, weights.head(), pools=pools, precision=precision, device=device
-    )
-    return tower, why
-
-
-def pick_precision(asked: str, *, has_it: bool, is_fast: bool) -> tuple[str, str]:
-    """Return the number format and why; `has_it`: bfloat16 runs here, `is_fast`: in hardware."""
-    if asked == "bfloat16" and not has_it:
-        raise EngineError(
-            "precision is bfloat16, which this processor does not have: set it to float32 or auto."
-        )
-    if asked != "auto":
-        return asked, f"{asked}: as set"
-    if has_it and is_fast:
-        return "bfloat16", "bfloat16: this processor multiplies matrices in it"
-    return "float32", "float32: this processor has no matrix unit for bfloat16 (AMX)"
-
-
-def _is_installed(*modules: str) -> bool:
-    return all(find_spec(module) is not None for module in modules)
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available())
-
-
-def _has_amx() -> bool:
-    """Return whether /proc/cpuinfo names amx_bf16; False where there is no such file."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    return any("amx_bf16" in line.split() for line in text.splitlines() if line.startswith("flags"))
 
 
 def _sigmoid(logit: Any) -> float:

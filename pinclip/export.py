@@ -99,7 +99,7 @@ def network(weights: Weights) -> nn.Module:
     from .tower import Features, TorchHead, image_tower
 
     meta = weights.meta
-    features = Features(image_tower(weights.base()), meta.blocks, meta.pools)
+    features = Features(image_tower(weights.base()), meta.blocks)
     return nn.Sequential(features, TorchHead(weights.head())).eval()
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     Names = NDArray[np.str_]
 
 BASE, HEAD, ADAPTER = "base.safetensors", "head.safetensors", "adapter.safetensors"
+INT8 = "int8.safetensors"
 DESCRIPTION = "Labelled images of whoever made these weights; not described any further."
 REFUSALS = (CheckpointError, DataError, RecipeError, weights.WeightsError)
 BATCH = 64
@@ -87,6 +88,7 @@ def package(options: argparse.Namespace) -> weights.Meta:
     if not (out / BASE).exists():
         shutil.copyfile(weights.open_weights().folder / BASE, out / BASE)
     write_whole(out / HEAD, save(head_tensors(run.model, kind.head)))
+    (out / INT8).unlink(missing_ok=True)  # made for another head; int8.add makes them anew
     tuned = adapter_tensors(run.model)
     if tuned:
         write_whole(out / ADAPTER, save(tuned))

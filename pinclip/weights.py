@@ -6,6 +6,7 @@
       adapter.safetensors       optional: low-rank changes of the tower, added where it is read
       head.safetensors          weight (K, D), bias (K): one score logit, then one per slice;
                                 optional: a hidden layer that adds to the score logit
+      int8.safetensors          optional: what makes 8 bits of the numbers that enter a linear layer
 
 `open_weights` returns only what is whole: every tensor's name, shape and type is checked, then
 the sha256 of all of them. Knows how the numbers are stored, not how they are computed with.
@@ -40,14 +41,23 @@ FORMAT = 1
 """Version of meta.json that this code reads."""
 POINTS = ("strict", "balanced", "sensitive")
 """Names of the operating points, from few false alarms to many."""
-POOLS = ("class", "mean", "std")
-"""What can be read of the tokens after a block: the class token, or mean or spread of patches."""
 FLOATS = "F16|F32"
 
 MODEL = "ViT-B-16-quickgelu"
 """open_clip's name of the one tower that is built here."""
 WIDTH, LAYERS, HEADS, PATCH, SIZE, EMBED = 768, 12, 12, 16, 224, 512
 TOKENS = (SIZE // PATCH) ** 2 + 1
+LINEAR = {
+    f"transformer.resblocks.{layer}.{name}": inputs
+    for layer in range(LAYERS)
+    for name, inputs in (
+        ("attn.in_proj", WIDTH),
+        ("attn.out_proj", WIDTH),
+        ("mlp.c_fc", WIDTH),
+        ("mlp.c_proj", 4 * WIDTH),
+    )
+}
+"""The linear layers of the tower, and how many numbers enter each."""
 
 REMEDY = "Install it again: pip install --force-reinstall pinclip-weights-b16"
 
@@ -147,11 +157,11 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     head: File
     adapter: File | None = None
     """Low-rank changes of q, k, v of some blocks (`Base`), if the tower was tuned."""
+    int8: File | None = None
+    """Ranges for precision int8 (`Levels`); there only if they passed the bar of int8.py."""
     hidden: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Width of the head's hidden layer (`Hidden`); 0: the head is linear."""
     blocks: tuple[int, ...]
-    pools: tuple[str, ...] = ("class",)
-    """What the head reads of each block, of POOLS; joined pool by pool, then block by block."""
     outputs: tuple[str, ...]
     preprocessing: Preprocessing
     calibration_id: str
@@ -184,6 +194,18 @@ class Head:
     hidden: Hidden | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Levels:
+    """How 8 bits stand for what enters a linear layer: x / smooth, in 256 steps of `range`.
+
+    smooth (in,) above 0, range (2,) with 0 as one of the steps. The layer's weight is multiplied by
+    `smooth` in turn (SmoothQuant, arXiv 2211.10438).
+    """
+
+    smooth: NDArray[np.float32]
+    range: NDArray[np.float32]
+
+
 class Weights:
     """Weights that were found whole. Tensors are read from disk when asked for."""
 
@@ -199,12 +221,21 @@ class Weights:
         """One digest of all that decides a score: every file's tensors and the preprocessing."""
         return identity(self.meta)
 
-    def base(self) -> Base:
-        """Open the tower's tensors, with the adapter's changes where there is one."""
+    @property
+    def int8(self) -> Path | None:
+        """The file of the ranges for 8 bits, if these weights have it."""
+        return None if self.meta.int8 is None else self.folder / self.meta.int8.file
+
+    def base(self, *, int8: Path | None = None) -> Base:
+        """Open the tower's tensors, with the adapter's changes where there is one.
+
+        `int8`: a file of ranges, for a graph that multiplies in 8 bits.
+        """
         adapter = self.meta.adapter
         return Base(
             self.folder / self.meta.base.file,
             adapter=None if adapter is None else self.folder / adapter.file,
+            int8=int8,
         )
 
     def head(self) -> Head:
@@ -225,8 +256,11 @@ class Base:
     b). The sum is never quantised again; tensors that were not tuned stay as they are stored.
     """
 
-    def __init__(self, path: Path, *, adapter: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, *, adapter: Path | None = None, int8: Path | None = None
+    ) -> None:
         self._file = _open(path)
+        self._int8 = None if int8 is None else _open(int8)
         self._names = frozenset(self._file.keys())
         self._adapter = None if adapter is None else _open(adapter)
         self._tuned = frozenset(_tuned(self._adapter.keys())) if self._adapter else frozenset()
@@ -253,6 +287,13 @@ class Base:
         scale = self._file.get_tensor(f"visual.{name}.scale")
         return self._file.get_tensor(f"visual.{name}"), scale[:, None]
 
+    def levels(self, layer: str) -> Levels | None:
+        """Return how 8 bits stand for the inputs of a layer of LINEAR, or None: in float."""
+        if self._int8 is None or f"{layer}.smooth" not in self._int8.keys():  # noqa: SIM118 - as in `head`
+            return None
+        smooth, ends = (self._int8.get_tensor(f"{layer}.{part}") for part in ("smooth", "range"))
+        return Levels(smooth=smooth.astype(np.float32), range=ends)
+
     def _change(self, name: str) -> NDArray[np.float32]:
         """Return b a of q, k and v, one below the other as in the joined weight: (2304, 768)."""
         at = name.removesuffix("_weight")
@@ -275,6 +316,8 @@ def open_weights(which: str | Path | None = None) -> Weights:
     _check_file(folder, meta.base, dict(_base_layout()))
     if meta.adapter is not None:
         _check_file(folder, meta.adapter, _adapter_layout(folder / meta.adapter.file))
+    if meta.int8 is not None:
+        _check_file(folder, meta.int8, _int8_layout(folder / meta.int8.file))
     _check_file(folder, meta.head, _head_layout(meta))
     return Weights(folder, meta)
 
@@ -304,8 +347,8 @@ def identity(meta: Meta) -> str:
     parts += [meta.blocks, meta.outputs, meta.preprocessing]
     if meta.adapter is not None:
         parts.append({"adapter": meta.adapter.sha256})
-    if meta.pools != ("class",):
-        parts.append({"pools": meta.pools})
+    if meta.int8 is not None:
+        parts.append({"int8": meta.int8.sha256})
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
@@ -364,9 +407,8 @@ def _check_meta(meta: Meta, folder: Path) -> None:
         )
     if (
         meta.outputs != ("score", *meta.slices)
-        or not _are_some_of(meta.blocks, range(1, LAYERS + 1))
-        or list(meta.blocks) != sorted(meta.blocks)
-        or not _are_some_of(meta.pools, POOLS)
+        or not meta.blocks
+        or list(meta.blocks) != sorted(set(meta.blocks) & set(range(1, LAYERS + 1)))
         or meta.preprocessing.size != SIZE
         or any(tuple(facts.points) != POINTS for facts in meta.slices.values())
         or meta.calibration_id != calibration_id(meta.slices)
@@ -374,11 +416,6 @@ def _check_meta(meta: Meta, folder: Path) -> None:
         raise WeightsError(
             "weights_damaged", f"{folder / 'meta.json'} contradicts itself. {REMEDY}"
         )
-
-
-def _are_some_of(chosen: Collection[object], allowed: Collection[object]) -> bool:
-    """Return whether at least one was chosen, each is allowed, and none comes twice."""
-    return 0 < len(chosen) == len(set(chosen) & set(allowed))
 
 
 def _check_file(folder: Path, facts: File, layout: Layout) -> None:
@@ -419,7 +456,7 @@ def _open(path: Path) -> Any:
 
 def _head_layout(meta: Meta) -> Layout:
     """Return every tensor of the head: shape, allowed types, by name."""
-    features, outputs = len(meta.pools) * len(meta.blocks) * WIDTH, len(meta.outputs)
+    features, outputs = len(meta.blocks) * WIDTH, len(meta.outputs)
     layout = {"weight": ((outputs, features), "F32"), "bias": ((outputs,), "F32")}
     if meta.hidden:
         layout |= {
@@ -444,6 +481,20 @@ def _adapter_layout(path: Path) -> Layout:
                 layout[f"{at}.b"] = ((WIDTH, rank), FLOATS)
     if not layout:
         raise WeightsError("weights_foreign", f"{path} tunes no block. {REMEDY}")
+    return layout
+
+
+def _int8_layout(path: Path) -> Layout:
+    """Return every tensor of the ranges of the layers that this file names."""
+    layout: dict[str, tuple[tuple[int, ...], str]] = {}
+    with _open(path) as file:
+        names = frozenset(file.keys())
+        for layer, inputs in LINEAR.items():
+            if any(name.startswith(f"{layer}.") for name in names):
+                layout[f"{layer}.smooth"] = ((inputs,), FLOATS)
+                layout[f"{layer}.range"] = ((2,), "F32")
+    if not layout:
+        raise WeightsError("weights_foreign", f"{path} has no ranges. {REMEDY}")
     return layout
 
 

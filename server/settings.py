@@ -24,8 +24,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     database_url: Annotated[Secret, Meta(extra={"env": "DATABASE_URL"})] = Secret("")
     """postgresql:// address of the records; empty means SQLite in PINCLIP_STATE_DIR."""
     queue_limit: int = 10_000
-    """Most scans that may wait before new ones are refused with queue_full; fewer where that is more
-    than 120 s of work, half for bulk."""
+    """Most scans that may wait before new ones are refused with queue_full; fewer where that is
+    more than 120 s of work, half for bulk."""
     fetch_allow_networks: tuple[str, ...] = ()
     """Networks in CIDR form that may be fetched although they are not public, comma-separated."""
     fetch_allow_ports: tuple[int, ...] = ()

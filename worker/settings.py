@@ -21,7 +21,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     engine: str = "auto"
     """What runs the model: auto, openvino or torch."""
     precision: str = "auto"
-    """Number format of the model: auto, float32 or bfloat16."""
+    """Number format of the model: auto, float32, bfloat16 or int8."""
     worker_name: str = ""
     """Name of this worker in logs and in Redis; empty means host name and process id."""
     batch_limit: int = 8
@@ -48,7 +48,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
             yield f"PINCLIP_FETCH_SECONDS is {self.fetch_seconds}: set it above 0."
         yield from faults_of_allowed(self.fetch_allow_networks, self.fetch_allow_ports)
         yield from _choice("ENGINE", self.engine, ("auto", "openvino", "torch"))
-        yield from _choice("PRECISION", self.precision, ("auto", "float32", "bfloat16"))
+        yield from _choice("PRECISION", self.precision, ("auto", "float32", "bfloat16", "int8"))
         yield from _choice("LOG_LEVEL", self.log_level, ("debug", "info", "warning", "error"))
 
 

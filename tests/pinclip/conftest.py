@@ -37,7 +37,7 @@ def pictures() -> list[Image.Image]:
 
 @pytest.fixture(scope="session")
 def tuned_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights with all that is optional: an adapter, every pool and a hidden layer.
+    """Weights with all that is optional: an adapter and a hidden layer.
 
     They read the first two blocks, the second one tuned, so that they are quick; their numbers
     are drawn.
@@ -49,7 +49,7 @@ def tuned_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     def drawn(*shape: int) -> np.ndarray:
         return random.normal(0, 0.05, shape).astype(np.float32)
 
-    at, wide = "transformer.resblocks.1.attn.in_proj", 2 * 3 * 768
+    at, wide = "transformer.resblocks.1.attn.in_proj", 2 * 768
     factors = {f"{at}.{part}.a": drawn(2, 768) for part in "qkv"}
     factors |= {f"{at}.{part}.b": drawn(768, 2) for part in "qkv"}
     head = {"weight": drawn(5, wide), "bias": drawn(5), "hidden.weight": drawn(4, wide)}
@@ -60,7 +60,7 @@ def tuned_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         save_file(tensors, path)
         files[name] = File(file=path.name, sha256=digest(path), license="MIT", origin="drawn")
     meta = msgspec.structs.replace(
-        open_weights(folder).meta, blocks=(1, 2), pools=("class", "mean", "std"), hidden=4, **files
+        open_weights(folder).meta, blocks=(1, 2), hidden=4, int8=None, **files
     )
     (target / "meta.json").write_bytes(msgspec.json.encode(meta))
     return target

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 import pinclip
-from pinclip import detector as module
-from pinclip.detector import Detector, EngineError, load
+from pinclip.detector import Detector, load
 from pinclip.weights import open_weights
 
 
@@ -163,61 +162,9 @@ def test_load_says_what_runs_and_why(detector: Detector) -> None:
     assert repr(detector) == f"Detector({detector.weights_id}, openvino, float32, cpu)"
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"engine": "onnx"}, "'onnx': set it to one of auto, openvino, torch"),
-        ({"precision": "int8"}, "'int8': set it to one of auto, float32, bfloat16"),
-    ],
-    ids=["engine", "precision"],
-)
-def test_load_lists_what_can_be_asked_for(
-    folder: Path, asked: dict[str, str], message: str
-) -> None:
-    with pytest.raises(EngineError, match=message):
-        load(weights=folder, **asked)
-
-
 def test_load_refuses_an_empty_batch(folder: Path) -> None:
     with pytest.raises(ValueError, match="batch_limit is 0"):
         load(weights=folder, batch_limit=0)
-
-
-@pytest.mark.parametrize(
-    ("engine", "extra"), [("torch", "pinclip[torch]"), ("openvino", "pinclip[worker]")]
-)
-def test_load_says_what_to_install_for_an_engine(
-    folder: Path, engine: str, extra: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda _name: None)
-
-    with pytest.raises(EngineError, match=re.escape(f"pip install '{extra}'")):
-        load(weights=folder, engine=engine)
-
-
-@pytest.mark.parametrize(
-    ("asked", "has_it", "is_fast", "expected"),
-    [
-        ("auto", True, True, "bfloat16"),
-        ("auto", True, False, "float32"),
-        ("auto", False, True, "float32"),
-        ("float32", True, True, "float32"),
-        ("bfloat16", True, False, "bfloat16"),
-    ],
-    ids=str,
-)
-def test_precision_follows_the_processor_unless_it_is_set(
-    asked: str, has_it: bool, is_fast: bool, expected: str
-) -> None:
-    precision, why = module.pick_precision(asked, has_it=has_it, is_fast=is_fast)
-
-    assert precision == expected
-    assert why.startswith(f"{expected}: ")
-
-
-def test_precision_that_the_processor_lacks_is_refused() -> None:
-    with pytest.raises(EngineError, match="set it to float32 or auto"):
-        module.pick_precision("bfloat16", has_it=False, is_fast=False)
 
 
 @pytest.mark.torch
@@ -266,19 +213,6 @@ def test_import_pinclip_is_light() -> None:
     )
 
     assert heavy == []
-
-
-def test_load_on_a_cpu_never_imports_torch(folder: Path) -> None:
-    if Path("/dev/nvidiactl").exists():
-        pytest.skip("this machine has a GPU")
-
-    found = run(
-        "import sys, pathlib, pinclip\n"
-        f"detector = pinclip.load(weights=pathlib.Path({str(folder)!r}))\n"
-        "print(detector.engine, 'torch' in sys.modules, 'open_clip' in sys.modules)"
-    )
-
-    assert found == ["openvino", "False", "False"]
 
 
 def test_pinclip_names_what_it_has() -> None:

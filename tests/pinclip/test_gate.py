@@ -173,6 +173,7 @@ def test_read_cases_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> 
 
 def save(meta: Meta, target: Path, folder: Path, *, shift: float = 0.0) -> Path:
     """Write weights with this meta.json; `shift` is added to every score's logit."""
+    meta = msgspec.structs.replace(meta, int8=None)
     target.mkdir()
     (target / "base.safetensors").symlink_to(folder / "base.safetensors")
     if shift:

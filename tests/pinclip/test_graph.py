@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,7 @@ def test_graph_without_a_head_gives_the_features_that_the_head_sees(
 
 # A tuned tower with a deep head. Two blocks only, so that it is quick; the second one is tuned.
 
-BLOCKS, POOLS = (1, 2), ("class", "mean", "std")
+BLOCKS = (1, 2)
 AT = "transformer.resblocks.1.attn.in_proj"
 
 
@@ -157,7 +158,7 @@ def tuned(folder: Path, adapter: Path) -> Base:
 @pytest.fixture(scope="module")
 def deep() -> Head:
     random = np.random.default_rng(4)
-    wide = 768 * len(BLOCKS) * len(POOLS)
+    wide = 768 * len(BLOCKS)
     return Head(
         weight=random.normal(0, 0.02, (3, wide)).astype(np.float32),
         bias=random.normal(size=3).astype(np.float32),
@@ -187,10 +188,7 @@ def expected(folder: Path, adapter: Path, deep: Head, batch: np.ndarray) -> np.n
             whole[row : row + 768] += torch.from_numpy(change)
         first = visual.transformer.resblocks[0](visual._embeds(torch.from_numpy(batch[:2])))
         second = visual.transformer.resblocks[1](first)
-    tokens = [first.numpy().astype(np.float64), second.numpy().astype(np.float64)]
-    parts = [t[:, 0] for t in tokens]
-    parts += [t[:, 1:].mean(axis=1) for t in tokens]
-    parts += [t[:, 1:].std(axis=1) for t in tokens]
+    parts = [tokens[:, 0].numpy().astype(np.float64) for tokens in (first, second)]
     normed = [
         (p - p.mean(-1, keepdims=True)) / np.sqrt(p.var(-1, keepdims=True) + 1e-5) for p in parts
     ]
@@ -203,22 +201,64 @@ def expected(folder: Path, adapter: Path, deep: Head, batch: np.ndarray) -> np.n
 
 
 @pytest.mark.torch
-def test_graph_runs_adapter_pools_and_hidden_layer_as_they_are_defined(
+def test_graph_runs_adapter_and_hidden_layer_as_they_are_defined(
     tuned: Base, deep: Head, batch: np.ndarray, expected: np.ndarray
 ) -> None:
-    graph = OpenVinoTower(tuned, BLOCKS, deep, pools=POOLS, precision="float32")
+    graph = OpenVinoTower(tuned, BLOCKS, deep, precision="float32")
 
     np.testing.assert_allclose(graph.forward(batch[:2]), expected, atol=1e-3)
 
 
 @pytest.mark.torch
-def test_tower_runs_adapter_pools_and_hidden_layer_as_they_are_defined(
+def test_tower_runs_adapter_and_hidden_layer_as_they_are_defined(
     tuned: Base, deep: Head, batch: np.ndarray, expected: np.ndarray
 ) -> None:
     from pinclip.tower import TorchTower
 
-    tower = TorchTower(tuned, BLOCKS, deep, pools=POOLS, precision="float32", device="cpu")
+    tower = TorchTower(tuned, BLOCKS, deep, precision="float32", device="cpu")
 
+    np.testing.assert_allclose(tower.forward(batch[:2]), expected, atol=1e-3)
+
+
+@pytest.mark.torch
+def test_tower_compiles_one_graph_for_any_batch_and_one_for_a_single_image(
+    tuned: Base, batch: np.ndarray
+) -> None:
+    """What CUDA runs, with a compiler that keeps the graphs and changes nothing."""
+    from pinclip.tower import TorchTower
+
+    graphs = []
+
+    def keeping(graph: Callable[..., object], _inputs: object) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph
+
+    plain, compiled = (
+        TorchTower(tuned, BLOCKS, None, precision="bfloat16", device="cpu", compiler=compiler)
+        for compiler in (None, keeping)
+    )
+    expected = plain.forward(batch)
+    outputs = [compiled.forward(batch[:size]) for size in (2, 3, 5, 1)]
+
+    assert compiled.why_not_compiled is None
+    assert len(graphs) == 2
+    for found in outputs:
+        np.testing.assert_allclose(found, expected[: len(found)], atol=0.1)
+
+
+@pytest.mark.torch
+def test_tower_runs_as_it_is_where_it_cannot_be_compiled(
+    tuned: Base, deep: Head, batch: np.ndarray, expected: np.ndarray
+) -> None:
+    from pinclip.tower import TorchTower
+
+    def failing(_graph: object, _inputs: object) -> Callable[..., object]:
+        raise RuntimeError("Failed to find C compiler.")
+
+    tower = TorchTower(tuned, BLOCKS, deep, precision="float32", device="cpu", compiler=failing)
+
+    assert tower.why_not_compiled is not None
+    assert tower.why_not_compiled.endswith("RuntimeError: Failed to find C compiler.")
     np.testing.assert_allclose(tower.forward(batch[:2]), expected, atol=1e-3)
 
 

@@ -21,8 +21,9 @@ def copy(folder: Path, tmp_path: Path) -> Path:
     """A copy of the weights that may be damaged; the tower is a link until it is rewritten."""
     target = tmp_path / "weights"
     target.mkdir()
-    for name in ("meta.json", "head.safetensors"):
-        shutil.copy(folder / name, target)
+    for name in ("meta.json", "head.safetensors", "int8.safetensors"):
+        if (folder / name).exists():
+            shutil.copy(folder / name, target)
     (target / "base.safetensors").symlink_to(folder / "base.safetensors")
     return target
 
@@ -196,26 +197,25 @@ def factors(blocks: tuple[int, ...], rank: int = 4) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def tuned(copy: Path) -> Path:
-    """Weights with an adapter of two blocks, all pools and a hidden layer of three units."""
+    """Weights with an adapter of two blocks and a hidden layer of three units."""
     save_file(factors((1, 10)), copy / "adapter.safetensors")
     tensors = load_file(copy / "head.safetensors")
-    outputs, features = tensors["weight"].shape
-    tensors["weight"] = np.zeros((outputs, 3 * features), np.float32)
-    tensors["hidden.weight"] = np.ones((3, 3 * features), np.float16)
+    features = tensors["weight"].shape[1]
+    tensors["hidden.weight"] = np.ones((3, features), np.float16)
     tensors["hidden.bias"] = np.ones(3, np.float16)
     tensors["hidden.output"] = np.ones(3, np.float32)
     save_file(tensors, copy / "head.safetensors")
     adapter = {"file": "adapter.safetensors", "sha256": "", "license": "MIT", "origin": "drawn"}
-    rewrite(copy, adapter=adapter, hidden=3, pools=["class", "mean", "std"])
+    rewrite(copy, adapter=adapter, hidden=3)
     return copy
 
 
-def test_open_weights_opens_adapter_pools_and_hidden_layer(tuned: Path) -> None:
+def test_open_weights_opens_adapter_and_hidden_layer(tuned: Path) -> None:
     opened = open_weights(tuned)
 
     hidden = opened.head().hidden
     assert hidden is not None
-    assert hidden.weight.shape == (3, 3 * 7 * 768)
+    assert hidden.weight.shape == (3, 7 * 768)
     assert hidden.weight.dtype == hidden.bias.dtype == hidden.output.dtype == np.float32
     assert opened.base().is_tuned("transformer.resblocks.10.attn.in_proj_weight")
     assert not opened.base().is_tuned("transformer.resblocks.0.attn.in_proj_weight")
@@ -235,24 +235,26 @@ def test_base_adds_the_adapter_to_the_dequantised_weight(tuned: Path, folder: Pa
     np.testing.assert_array_equal(merged.tensor(other), plain.tensor(other))
 
 
-def test_sha256_is_of_adapter_and_pools_too(tuned: Path) -> None:
+def test_sha256_is_of_adapter_ranges_and_blocks_too(tuned: Path) -> None:
     meta = open_weights(tuned).meta
     assert meta.adapter is not None
     replace = msgspec.structs.replace
     others = [
         replace(meta, adapter=None),
         replace(meta, adapter=replace(meta.adapter, sha256="0" * 64)),
-        replace(meta, pools=("class", "std", "mean")),
-        replace(meta, pools=("class",)),
+        replace(meta, int8=meta.adapter),
+        replace(meta, blocks=(6, 7)),
     ]
 
     assert len({weights.identity(other) for other in [meta, *others]}) == 5
 
 
 def test_meta_says_nothing_of_what_is_not_there(folder: Path) -> None:
-    written = msgspec.json.encode(msgspec.structs.replace(open_weights(folder).meta, hidden=0))
+    written = msgspec.json.encode(
+        msgspec.structs.replace(open_weights(folder).meta, int8=None, hidden=0)
+    )
 
-    assert not {"adapter", "hidden", "pools"} & msgspec.json.decode(written).keys()
+    assert not {"adapter", "int8", "hidden"} & msgspec.json.decode(written).keys()
 
 
 @pytest.mark.parametrize(
@@ -325,13 +327,11 @@ def test_open_weights_refuses_a_hidden_layer_that_meta_does_not_tell(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"pools": []},
-        {"pools": ["class", "class", "mean"]},
-        {"pools": ["class", "mean", "max"]},
         {"hidden": -1},
         {"blocks": []},
         {"blocks": [6, 7, 8, 9, 10, 12, 11]},
         {"blocks": [6, 6, 8, 9, 10, 11, 12]},
+        {"pools": ["class", "mean"]},
     ],
     ids=lambda changes: str(next(iter(changes.items()))),
 )

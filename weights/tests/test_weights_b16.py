@@ -53,17 +53,17 @@ def test_weights_are_found_by_name() -> None:
 def test_files_hold_no_more_than_they_should() -> None:
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir() if path.is_file()}
 
-    names = {"__init__.py", "base.safetensors", "head.safetensors", "meta.json", "CARD.md"}
-    assert set(sizes) == names
+    tensors = {f"{name}.safetensors" for name in ("base", "head", "int8")}
+    assert set(sizes) == tensors | {"__init__.py", "meta.json", "CARD.md"}
     assert sizes["base.safetensors"] < 90e6
-    assert sizes["head.safetensors"] + sizes["meta.json"] < 8e6
+    assert sizes["head.safetensors"] + sizes["int8.safetensors"] + sizes["meta.json"] < 8e6
 
 
 def test_head_has_a_row_for_the_score_and_for_each_slice(opened: Weights, meta: Meta) -> None:
     head = opened.head()
 
     assert meta.outputs == ("score", *meta.slices)
-    assert head.weight.shape == (5, 768 * len(meta.blocks) * len(meta.pools))
+    assert head.weight.shape == (5, 768 * len(meta.blocks))
     assert head.bias.shape == (5,)
     assert np.isfinite(head.weight).all()
     assert np.abs(head.weight[1:]).max(axis=1).min() > 0
