@@ -1,8 +1,10 @@
 """Run every benchmark and keep what it printed: `make bench`, or python -m benchmarks [NAME...].
 
 Each benchmark is a program that prints JSON lines; each line is written to
-benchmarks/results/<name>.json with the machine, the commit and the weights, and shown with its
-bar. A benchmark that ends badly is told, the others still run, and the exit status is 1.
+benchmarks/results/<name>.json with the machine and the commit, and shown with its bars.
+docs/performance.md is written from these files. A benchmark that ends badly, or misses a bar, is
+told, the others still run, and the exit status is 1. `bulk` needs Ray, `peers` installs others and
+`soak` takes half an hour: they run only when they are named.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -28,20 +31,34 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "trainer": (),
     "kill_sweep": (),
     "cold_start": (),
+    "forward": (),
+    "worker_path": (),
+    "api": (),
+    "simulation": (),
+    "one_image_hundred_callers": (),
+    "restarts": (),
+    "bulk": (),
+    "peers": (),
+    "soak": (),
 }
 """Each program's arguments; one that needs {data} or {run} runs only when that is given."""
+WHEN_NAMED = frozenset({"bulk", "peers", "soak"})
+"""Those that do not run with the others: they need Ray, an index, or half an hour."""
+MEASURED = ("openvino", "torch", "litestar", "redis")
+"""Packages whose version matters to the figures."""
 
 
 def machine() -> dict[str, object]:
     """Describe this machine as far as timings depend on it."""
     info = Path("/proc/cpuinfo").read_text()
     found = re.search(r"^model name\s*: (.*)$", info, re.MULTILINE)
-    flags = set(re.findall(r"\b(?:amx_bf16|amx_int8|avx512_bf16|avx512_vnni)\b", info))
+    flags = set(re.findall(r"\b(?:amx_bf16|amx_int8|avx512_bf16|avx512_vnni|avx_vnni)\b", info))
     return {
         "cpu": found.group(1) if found else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "flags": sorted(flags),
         "python": platform.python_version(),
+        "versions": {name: version(name) for name in MEASURED},
         "load_before": os.getloadavg()[0],
     }
 
@@ -81,7 +98,7 @@ def main() -> int:
     parser.add_argument("--run", help="run folder of `pinclip train --all-folds` on --data")
     args = parser.parse_args()
     good = True
-    for name in args.names or PROGRAMS:
+    for name in args.names or [name for name in PROGRAMS if name not in WHEN_NAMED]:
         arguments = PROGRAMS[name]
         given = {"data": args.data, "run": args.run}
         missing = [key for key, value in given.items() if f"{{{key}}}" in arguments and not value]

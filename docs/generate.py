@@ -3,6 +3,7 @@
     settings structs, their sentences  ->  settings.md
     sdk.codes, sdk.errors              ->  errors.md
     the real --help of each command    ->  cli.md
+    what the benchmarks printed        ->  performance.md
 
 Run it in the project's environment: python docs/generate.py. It needs no network.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from benchmarks import page as performance
 from pinclip.cli import KNOWN
 from sdk import errors
 from sdk.codes import PROBLEMS, SCAN_ERRORS
@@ -53,6 +55,7 @@ def pages() -> dict[str, str]:
         "settings.md": _settings_page(),
         "errors.md": _errors_page(),
         "cli.md": _cli_page(),
+        "performance.md": performance.page(performance.read(), NOTE),
     }
 
 

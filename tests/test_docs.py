@@ -29,7 +29,7 @@ def pages(generate: ModuleType) -> dict[str, str]:
     return made
 
 
-@pytest.mark.parametrize("name", ["settings.md", "errors.md", "cli.md"])
+@pytest.mark.parametrize("name", ["settings.md", "errors.md", "cli.md", "performance.md"])
 def test_page_is_as_generated_now(pages: dict[str, str], name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == pages[name], "run: python docs/generate.py"
 
