@@ -17,13 +17,15 @@ engine at once and not by way of the calling thread, so the model does not wait 
 talks to Redis. Decoded pictures exist only inside the small pool, which is why a picture to be
 scored again is decoded again from its bytes.
 
+What waits to be admitted, for the small pool and for the model stands in a Line each: an image
+for which a person waits goes before those for which only bulk does.
+
 A suspect shares its look with none, and is prepared and scored while nothing else is. Knows
 nothing of leases, outcomes or the ledger.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -38,6 +40,7 @@ from sdk.codes import ScanErrorCode
 from .engine import Engine, readings
 from .intake import Bytes, Prepared, Preparer, Source, recall
 from .known import Known, case, judged, waits_for
+from .line import Line
 from .looks import Get, Held, Look
 from .ports import Cache, Clock, Reading, Refusal
 
@@ -90,8 +93,10 @@ class Bench:
         """By place: what a scan of the same place may join, until its image is judged."""
         self._looks: dict[str, Look] = {}
         """By digest of the bytes, likewise."""
-        self._queue: deque[Look] = deque()
+        self._queue: Line[Look] = Line(lambda look: look.is_bulk)
         """What waits for admission."""
+        self._steps: Line[tuple[Look, Callable[[], None]]] = Line(lambda step: step[0].is_bulk)
+        """What waits for a thread of the small pool."""
         self._inside: set[Look] = set()
         """Between admission and outcome: where an image could kill the process."""
         self._at_model: list[Held] = []
@@ -100,6 +105,10 @@ class Bench:
     def __len__(self) -> int:
         """How many images are worked on."""
         return len(self._work)
+
+    def bulk(self) -> int:
+        """How many of them only bulk waits for."""
+        return sum(at.is_bulk for at in self._work)
 
     def begin(self, held: Held) -> None:
         """Get the scan's bytes, or join those who are getting or looking at them."""
@@ -126,11 +135,11 @@ class Bench:
 
     def admit(self) -> None:
         """Let what was got be prepared; a suspect only while nothing else is inside."""
-        while self._queue and self._may_enter(self._queue[0]):
-            look = self._queue.popleft()
-            if look in self._work:
-                self._inside.add(look)
-                self._prepare(look)
+        while entering := self._queue.take(self._entering):
+            for look in entering:
+                if look in self._work:
+                    self._inside.add(look)
+                    self._prepare(look)
 
     def attend(self, seconds: float) -> None:
         """Wait so long for something to happen, and deal with all that has."""
@@ -167,18 +176,21 @@ class Bench:
         deadline = max(entry.deadline for entry in entries)
         step = partial(self._source.get, entries[0], deadline=deadline)
         self._run(
-            self._getters, step, then=partial(self._got, get), failed=partial(self._ungot, get)
+            self._getters.submit,
+            step,
+            then=partial(self._got, get),
+            failed=partial(self._ungot, get),
         )
 
     def _run(
         self,
-        pool: ThreadPoolExecutor,
+        submit: Callable[[Callable[[], None]], object],
         step: Callable[[], T],
         *,
         then: Callable[[T], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Run `step` in the pool; `then` its result, or `failed` what it raised, on the loop."""
+        """Run `step` in a pool; `then` its result, or `failed` what it raised, on the loop."""
 
         def run() -> None:
             try:
@@ -188,7 +200,7 @@ class Bench:
             else:
                 self._events.put(partial(then, result))
 
-        pool.submit(run)
+        submit(run)
 
     def _ungot(self, get: Get, error: Exception) -> None:
         """Fail those who wait, except those who have time left where it ran out for others."""
@@ -229,7 +241,7 @@ class Bench:
     def _recall(self, look: Look) -> None:
         """Admit the image, once no other worker is looking at it."""
         if look.is_suspect:
-            self._queue.append(look)
+            self._queue.put(look)
             return
         step = partial(
             recall,
@@ -239,7 +251,7 @@ class Bench:
             is_wanted=lambda: look in self._work,
         )
         self._run(
-            self._getters,
+            self._getters.submit,
             step,
             then=partial(self._recalled, look),
             failed=partial(self._fail_all, look),
@@ -251,11 +263,14 @@ class Bench:
             self._remember(look)
             return
         if known is None:
-            self._queue.append(look)
+            self._queue.put(look)
             return
         look.known = known
         look.describe()
         self._weigh(look)
+
+    def _entering(self, waiting: Sequence[Look]) -> list[Look]:
+        return [look for look in waiting[:1] if self._may_enter(look)]
 
     def _may_enter(self, look: Look) -> bool:
         if not self._inside:
@@ -265,18 +280,27 @@ class Bench:
     def _prepare(self, look: Look) -> None:
         if look.frame is None:
             self._run(
-                self._preparers,
+                partial(self._in_turn, look),
                 partial(self._prepare_step, look),
                 then=partial(self._prepared, look),
                 failed=partial(self._fail_all, look),
             )
         else:
             self._run(
-                self._preparers,
+                partial(self._in_turn, look),
                 partial(self._prepare_again_step, look, look.frame),
                 then=lambda _: None,
                 failed=partial(self._unconfirmed, look),
             )
+
+    def _in_turn(self, look: Look, run: Callable[[], None]) -> None:
+        """Have the small pool run this for the look; which comes next, its threads ask the line."""
+        self._steps.put((look, run))
+        self._preparers.submit(self._next)
+
+    def _next(self) -> None:
+        for _, run in self._steps.take(lambda waiting: list(waiting[:1])):
+            run()
 
     def _prepare_step(self, look: Look) -> Prepared:
         prepared = self._preparer.prepare(look.got.data)
@@ -294,7 +318,7 @@ class Bench:
         """Have the engine score these as soon as it is free; called on a thread of the pool."""
         if look not in self._work:
             return
-        look.promise = self._engine.score(arrays, first=first)
+        look.promise = self._engine.score(arrays, first=first, is_bulk=lambda: look.is_bulk)
         look.promise.add_done_callback(
             lambda done: self._events.put(partial(self._scored, look, done))
         )
@@ -338,7 +362,7 @@ class Bench:
         if look in self._inside:
             self._prepare(look)
         else:
-            self._queue.append(look)
+            self._queue.put(look)
 
     def _unconfirmed(self, look: Look, error: Exception) -> None:
         """Judge those who waited for the re-encoded score without it."""

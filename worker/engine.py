@@ -7,22 +7,22 @@
 
 The thread takes its next batch itself, at the moment at which it is free: so the device never
 waits for those who judge, publish or claim, a batch is as large as what waited meanwhile, and an
-image that comes alone is begun at once.
+image that comes alone is begun at once. Bulk gives way to what people wait for (line.py).
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
+from .line import Line
 from .ports import Detector, Reading
 from .settings import WorkerSettings
 
@@ -60,9 +60,11 @@ def load(settings: WorkerSettings) -> Detector:
     return detector
 
 
-class _Job(NamedTuple):
+@dataclass(eq=False)
+class _Job:
     arrays: Sequence[NDArray[np.float32]]
     promise: Future[list[Reading | Exception]]
+    is_bulk: Callable[[], bool]
 
 
 class Engine:
@@ -77,23 +79,26 @@ class Engine:
         """When the batch in the model was begun, by `now`; None: there is none."""
         self._now = now
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="forward")
-        self._waiting: deque[_Job] = deque()
-        self._lock = threading.Lock()
+        self._waiting: Line[_Job] = Line(lambda job: job.is_bulk())
 
     def __repr__(self) -> str:
         return f"Engine({self.detector.weights_id}, batch_limit={self.batch_limit})"
 
     def score(
-        self, arrays: Sequence[NDArray[np.float32]], *, first: bool = False
+        self,
+        arrays: Sequence[NDArray[np.float32]],
+        *,
+        first: bool = False,
+        is_bulk: Callable[[], bool] = lambda: False,
     ) -> Future[list[Reading | Exception]]:
         """Promise a reading or an exception for each prepared array, (3, S, S), in this order.
 
-        `first` goes before all that waits. The arrays of one call share a batch if they fit into
-        one. A promise that is cancelled before its turn costs nothing.
+        `first` goes before all of its priority that waits; `is_bulk` is asked at each batch, on
+        any thread. The arrays of one call share a batch if they fit into one. A promise that is
+        cancelled before its turn costs nothing.
         """
-        job = _Job(arrays, Future())
-        with self._lock:
-            (self._waiting.appendleft if first else self._waiting.append)(job)
+        job = _Job(arrays, Future(), is_bulk)
+        self._waiting.put(job, first=first)
         self._thread.submit(self._turn)  # One a job: a turn may find that an earlier one took all.
         return job.promise
 
@@ -113,15 +118,19 @@ class Engine:
             job.promise.set_result([next(answers) for _ in job.arrays])
 
     def _take(self) -> list[_Job]:
-        """Return the jobs of the next batch, oldest first; a larger one than a batch goes alone."""
+        jobs = self._waiting.take(self._fitting)
+        return [job for job in jobs if job.promise.set_running_or_notify_cancel()]
+
+    def _fitting(self, waiting: Sequence[_Job]) -> list[_Job]:
+        """Return the jobs of the next batch, in this order; one larger than a batch goes alone."""
         jobs: list[_Job] = []
         room = self.batch_limit
-        with self._lock:
-            while self._waiting and not (jobs and len(self._waiting[0].arrays) > room):
-                job = self._waiting.popleft()
-                if job.promise.set_running_or_notify_cancel():
-                    jobs.append(job)
-                    room -= len(job.arrays)
+        for job in waiting:
+            size = 0 if job.promise.cancelled() else len(job.arrays)
+            if size > room < self.batch_limit:
+                break
+            jobs.append(job)
+            room -= size
         return jobs
 
     def _score(self, arrays: Sequence[NDArray[np.float32]]) -> list[Reading | Exception]:

@@ -9,7 +9,8 @@
       held           --XACK, XDEL, XADD RESULTS--> done
 
 A claim looks at SCANS first, its expired leases and then its new entries, and at BULK_SCANS for
-the room that is left; each BULK_TURN-th batch the other way round. The token names the stream.
+the room that is left and is not kept for people; each BULK_TURN-th batch the other way round. The
+token names the stream.
 
 Each of these is one Lua script, for three reasons: an empty look at two streams is one round
 trip; nobody takes an entry between the look at who holds it and the change; and a script that has
@@ -22,7 +23,7 @@ entries a call, and finds nothing when the first ten are alive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,10 +37,12 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from .contract import (
+    BULK_SCANS,
     BULK_TURN,
     FIELD,
     LEASE_SECONDS,
     RESULTS,
+    SCANS,
     STREAMS,
     WORKER_EXPIRES_SECONDS,
     WORKERS,
@@ -56,26 +59,27 @@ PHASE_SECONDS = 60
 """How long a phase is shown that nobody has told anew; longer than a fetch may take."""
 
 _CLAIM = """
--- KEYS: streams, the one to look at first before the other. Returns {{stream, attempt, entry}, ...}
+-- KEYS: streams, the one to look at first before the other. ARGV: four for all, then the most to
+-- take of each stream. Returns {{stream, attempt, entry}, ...}
 local group, worker, lease, room = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local claims, expired = {}, {}
 for i, stream in ipairs(KEYS) do  -- before anything is taken: it fails where there is no group
   expired[i] = redis.call('XPENDING', stream, group, 'IDLE', lease, '-', '+', 1)[1]
 end
 for i, stream in ipairs(KEYS) do
-  if expired[i] then
+  local most = math.min(room, tonumber(ARGV[4 + i]))
+  if most > 0 and expired[i] then
     -- Alone: it may be what killed the last holder of its whole batch.
     if #claims > 0 then break end
     local entry = redis.call('XCLAIM', stream, group, worker, lease, expired[i][1])[1]
     if entry then return {{stream, expired[i][4] + 1, entry}} end
   end
-  local new = redis.call(
-    'XREADGROUP', 'GROUP', group, worker, 'COUNT', room, 'STREAMS', stream, '>')
+  local new = most > 0 and redis.call(  -- COUNT 0 means all
+    'XREADGROUP', 'GROUP', group, worker, 'COUNT', most, 'STREAMS', stream, '>')
   for _, entry in ipairs(new and new[1][2] or {}) do
     table.insert(claims, {stream, 1, entry})
     room = room - 1
   end
-  if room == 0 then break end  -- COUNT 0 means all
 end
 return claims
 """
@@ -159,10 +163,14 @@ class StreamLedger:
     def __repr__(self) -> str:
         return f"StreamLedger({self._worker})"
 
-    def claim(self, limit: int) -> list[Claim]:
-        """Take up to `limit` new scans, or one whose lease ran out, alone; never waits."""
+    def claim(self, limit: int, *, bulk: int | None = None) -> list[Claim]:
+        """Take up to `limit` new scans, or one whose lease ran out, alone; never waits.
+
+        At most `bulk` of them are bulk, which may be none; None: as many as there is room for.
+        """
         with _translated():
-            claims = self._read(self._in_groups(lambda: self._take(limit)))
+            most = {SCANS: limit, BULK_SCANS: limit if bulk is None else bulk}
+            claims = self._read(self._in_groups(lambda: self._take(limit, most)))
         self._batches += bool(claims)
         return claims
 
@@ -234,11 +242,13 @@ class StreamLedger:
         else:
             log.info("ledger_group_created", stream=stream, group=WORKERS)
 
-    def _take(self, limit: int) -> list[_Taken]:
+    def _take(self, limit: int, most: Mapping[str, int]) -> list[_Taken]:
         streams = list(STREAMS.values())
         if self._batches % BULK_TURN == BULK_TURN - 1:
             streams.reverse()
-        answer = self._claim(keys=streams, args=[WORKERS, self._worker, self._lease_ms, limit])
+        args: list[str | int] = [WORKERS, self._worker, self._lease_ms, limit]
+        args += [most[each] for each in streams]
+        answer = self._claim(keys=streams, args=args)
         return [_Taken(stream.decode(), attempt, *entry) for stream, attempt, entry in answer]
 
     def _read(self, taken: Sequence[_Taken]) -> list[Claim]:

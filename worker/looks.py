@@ -8,7 +8,10 @@
 A hundred scans of one image are thus a hundred Held, a Get and a Look. No scan leads the others:
 work goes on as long as one of them waits for it, and what they share fails only by what they
 share. A suspect, whose worker died, has a Get and a Look of its own, which nobody else joins.
-Plain data; all of it belongs to the thread that works the shift.
+A Get or a Look is bulk as long as only bulk scans wait for it.
+
+Plain data; only the thread that works the shift writes it. Others ask a Look whether it is bulk,
+and may be told what was true a moment ago.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sdk.wire import Input, InputKind
+from sdk.wire import Input, InputKind, Priority
 
 from .contract import Entry
 from .intake import Bytes, Prepared
@@ -50,6 +53,11 @@ class Held:
         """True if a worker died while it held this scan."""
         return self.claim.attempt > 1
 
+    @property
+    def is_bulk(self) -> bool:
+        """True if no person waits for it."""
+        return self.claim.entry.priority is Priority.BULK
+
 
 @dataclass(eq=False)
 class Get:
@@ -61,6 +69,11 @@ class Get:
     got: Bytes | None = None
     look: Look | None = None
     """Where its scans went on to; those that come meanwhile follow them there."""
+
+    @property
+    def is_bulk(self) -> bool:
+        """True if only bulk waits for these bytes."""
+        return all(held.is_bulk for held in self.waiting)
 
     def join(self, held: Held) -> None:
         """Let the scan wait for these bytes."""
@@ -92,6 +105,11 @@ class Look:
     def sha256(self) -> str:
         """Of the image's bytes, hex."""
         return self.got.sha256
+
+    @property
+    def is_bulk(self) -> bool:
+        """True if only bulk waits for this image."""
+        return all(held.is_bulk for held in self.waiting)
 
     def learn(self, readings: Sequence[Reading]) -> None:
         """Take what the model said: of all frames, or of the one that was re-encoded."""

@@ -188,6 +188,7 @@ def run(settings: WorkerSettings) -> int:
             engine=detector.engine,
             precision=detector.precision,
             device=detector.device,
+            why=detector.reason,
         )
         with beating(ledger, shift, detector, clock, name):
             _listen_or_die(settings, shift, stop, clock, name)

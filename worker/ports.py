@@ -171,6 +171,8 @@ class Detector(Protocol):
     engine: str
     precision: str
     device: str
+    reason: str
+    """Why this engine and this number format: for the log."""
 
     def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) upright RGB -> (3, S, S), what `forward` takes."""
@@ -195,8 +197,11 @@ class Ledger(Protocol):
     Thread-safe. Each call may raise Unavailable.
     """
 
-    def claim(self, limit: int) -> list[Claim]:
-        """Take up to `limit` new scans, or one whose lease ran out, alone; never waits."""
+    def claim(self, limit: int, *, bulk: int | None = None) -> list[Claim]:
+        """Take up to `limit` new scans, or one whose lease ran out, alone; never waits.
+
+        At most `bulk` of them are bulk, which may be none; None: as many as there is room for.
+        """
         ...
 
     def renew(self, claims: Sequence[Claim]) -> None:

@@ -27,7 +27,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     batch_limit: int = 8
     """Most images scored in one forward pass."""
     in_flight: int = 32
-    """Most images one worker works on at a time; scans of the same image count once."""
+    """Most images one worker works on at a time, three quarters of them bulk; scans of the same
+    image count once."""
     decode_processes: int = 2
     """Child processes that decode images."""
     fetch_seconds: float = 20.0

@@ -6,8 +6,9 @@
       +-- room for more
 
 All decisions are taken on the thread that calls `work`. At most `in_flight` images are worked on,
-for at most SHARED times as many scans. Leases are renewed from a thread of their own, as long as
-the work loop moves.
+for at most SHARED times as many scans. Bulk may hold three quarters of these places: in the rest a
+person who comes is begun at once, and in the bench goes first. Leases are renewed from a thread of
+their own, as long as the work loop moves.
 
 A scan that saw its worker die (attempt 2) is fetched beside the others but decoded and scored
 alone, and shares its look with none; on its last attempt it has the whole worker to itself. An
@@ -162,7 +163,7 @@ class Shift:
 
     def _claimed(self, room: int) -> list[Claim]:
         try:
-            claims = self._ledger.claim(room)
+            claims = self._ledger.claim(room, bulk=self._bulk_room())
         except Unavailable as error:
             if not self._held:
                 raise
@@ -185,6 +186,12 @@ class Shift:
     def _room(self) -> int:
         """How many scans may be claimed, should each be of another image."""
         return min(self._in_flight - len(self._bench), SHARED * self._in_flight - len(self._held))
+
+    def _bulk_room(self) -> int:
+        """How many of them may be bulk, which leaves a quarter of the places to people."""
+        most = max(1, self._in_flight * 3 // 4)
+        scans = sum(held.is_bulk for held in self._held.values())
+        return max(0, min(most - self._bench.bulk(), SHARED * most - scans))
 
     def _take(self, claim: Claim) -> None:
         held = Held(claim=claim, since=self._clock.monotonic(), input=input_of(claim.entry))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from sdk.codes import ScanErrorCode
+from sdk.wire import Priority
 
 from .contract import BULK_TURN, LEASE_SECONDS, STREAMS, Entry, Outcome
 from .ports import (
@@ -78,6 +79,7 @@ class FixedDetector:
     engine = "fixed"
     precision = "float32"
     device = "cpu"
+    reason = "fixed: as written"
 
     def __init__(self, *, batch_limit: int = 8) -> None:
         self.batch_limit = batch_limit
@@ -256,21 +258,25 @@ class MemoryLedger:
             self._posted += 1
             self._rows[str(self._posted)] = _Row(entry=entry)
 
-    def claim(self, limit: int) -> list[Claim]:
+    def claim(self, limit: int, *, bulk: int | None = None) -> list[Claim]:
         """See ports.Ledger."""
         self._check()
+        most = {Priority.INTERACTIVE: limit, Priority.BULK: limit if bulk is None else bulk}
         order = list(STREAMS)
         if self._batches % BULK_TURN == BULK_TURN - 1:
             order.reverse()
         taken: list[str] = []
         for priority in order:
+            room = min(limit - len(taken), most[priority])
+            if room < 1:
+                continue
             rows = {key: row for key, row in self._rows.items() if row.entry.priority is priority}
             expired = [key for key, row in rows.items() if row.holder and self._is_expired(row)]
             if expired:
                 taken = taken or expired[:1]
                 break
             waiting = [key for key, row in rows.items() if row.holder is None]
-            taken += waiting[: limit - len(taken)]
+            taken += waiting[:room]
         self._batches += bool(taken)
         return [self._take(key) for key in taken]
 

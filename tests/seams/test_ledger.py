@@ -402,6 +402,40 @@ def test_claim_takes_bulk_first_in_one_batch_of_eight(world: World) -> None:
 
 
 @only_interactive
+def test_claim_takes_no_more_bulk_than_it_may(world: World) -> None:
+    world.post("bulk1", "bulk2", "bulk3", priority=Priority.BULK)
+    world.post("one", "two")
+    ledger = world.worker("a")
+
+    assert _ids(ledger.claim(8, bulk=1)) == ["one", "two", "bulk1"]
+    assert ledger.claim(8, bulk=0) == []
+    assert _ids(ledger.claim(1, bulk=8)) == ["bulk2"]
+    assert _ids(ledger.claim(8)) == ["bulk3"]
+
+
+@only_interactive
+def test_claim_takes_no_more_bulk_than_it_may_when_that_comes_first(world: World) -> None:
+    world.post(*(f"scan{i}" for i in range(40)))
+    world.post("bulk1", "bulk2", priority=Priority.BULK)
+    ledger = world.worker("a")
+
+    batches = [_ids(ledger.claim(3, bulk=1)) for _ in range(BULK_TURN)]
+
+    assert batches[-1] == ["bulk1", "scan21", "scan22"]
+
+
+@only_interactive
+def test_claim_takes_a_lost_bulk_scan_over_only_where_bulk_may_be_taken(world: World) -> None:
+    world.post("bulk1", priority=Priority.BULK)
+    world.worker("a").claim(8)
+    world.let_leases_run_out()
+    ledger = world.worker("b")
+
+    assert ledger.claim(8, bulk=0) == []
+    assert [(_ids([claim]), claim.attempt) for claim in ledger.claim(8, bulk=1)] == [(["bulk1"], 2)]
+
+
+@only_interactive
 def test_claim_counts_no_look_that_found_nothing_as_a_batch(world: World) -> None:
     ledger = world.worker("a")
     for _ in range(BULK_TURN - 1):

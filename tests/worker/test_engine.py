@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from worker.contract import BULK_TURN
 from worker.engine import DetectorUnusable, Engine, load
 from worker.ports import Detector
 from worker.settings import WorkerSettings
@@ -155,6 +156,61 @@ def test_engine_takes_first_what_is_asked_for_first(gated: tuple[Engine, GatedDe
         promise.result()
 
     assert detector.firsts == [0.25, 1.0]
+
+
+def test_engine_takes_bulk_after_what_people_wait_for(
+    gated: tuple[Engine, GatedDetector],
+) -> None:
+    engine, detector = gated
+    engine.score(_arrays(0.25))
+    assert detector.started.wait(30)
+    bulk = [engine.score(_arrays(0.125, 0.125), is_bulk=lambda: True) for _ in range(2)]
+    again = engine.score(_arrays(0), first=True, is_bulk=lambda: True)
+    late = [engine.score(_arrays(1, 1, 1))]
+
+    detector.gate.set()
+    for promise in [*bulk, again, *late]:
+        promise.result()
+
+    assert detector.firsts == [0.25, 1.0, 0.125]
+    assert detector.sizes == [1, 4, 4]  # `again` took the room that was left.
+
+
+def test_engine_takes_bulk_first_in_one_batch_of_eight(
+    gated: tuple[Engine, GatedDetector],
+) -> None:
+    engine, detector = gated
+    engine.score(_arrays(0.25))
+    assert detector.started.wait(30)
+    promises = [engine.score(_arrays(0.125), is_bulk=lambda: True) for _ in range(5)]
+    promises += [engine.score(_arrays(1, 1)) for _ in range(40)]
+
+    detector.gate.set()
+    for promise in promises:
+        promise.result()
+
+    # The first was alone, when no bulk waited. The fifth of bulk is in what the people left over.
+    bulk = [turn for turn, first in enumerate(detector.firsts) if first == 0.125]
+    assert (bulk, BULK_TURN) == ([8, 16], 8)
+    assert detector.sizes[8] == 4
+
+
+def test_engine_takes_what_a_person_has_come_to_wait_for(
+    gated: tuple[Engine, GatedDetector],
+) -> None:
+    engine, detector = gated
+    engine.score(_arrays(0.25))
+    assert detector.started.wait(30)
+    joined = threading.Event()
+    bulk = engine.score(_arrays(*[0.125] * 4), is_bulk=lambda: True)
+    shared = engine.score(_arrays(*[1.0] * 4), is_bulk=lambda: not joined.is_set())
+
+    joined.set()
+    detector.gate.set()
+    for promise in (bulk, shared):
+        promise.result()
+
+    assert detector.firsts == [0.25, 1.0, 0.125]
 
 
 def test_engine_spends_nothing_on_what_is_no_longer_wanted(

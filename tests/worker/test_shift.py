@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from sdk.codes import ScanErrorCode
-from sdk.wire import Declaration, InputKind, Status, Verdict
+from sdk.wire import Declaration, InputKind, Priority, Status, Verdict
 from worker import uploads
 from worker.clock import SystemClock
 from worker.contract import ATTEMPT_LIMIT, Entry, Outcome
@@ -66,9 +66,9 @@ class WatchedLedger(MemoryLedger):
     def done(self, scan_id: str) -> threading.Event:
         return self.completed.setdefault(scan_id, threading.Event())
 
-    def claim(self, limit: int) -> list[Claim]:
+    def claim(self, limit: int, *, bulk: int | None = None) -> list[Claim]:
         assert limit > 0  # Redis reads COUNT 0 as "all".
-        return super().claim(limit)
+        return super().claim(limit, bulk=bulk)
 
     def renew(self, claims: Sequence[Claim]) -> None:
         super().renew(claims)
@@ -225,9 +225,13 @@ class InstantEngine(Engine):
     """Has answered before anybody heard that the image is prepared."""
 
     def score(
-        self, arrays: Sequence[NDArray[np.float32]], *, first: bool = False
+        self,
+        arrays: Sequence[NDArray[np.float32]],
+        *,
+        first: bool = False,
+        is_bulk: Callable[[], bool] = lambda: False,
     ) -> Future[list[Reading | Exception]]:
-        promise = super().score(arrays, first=first)
+        promise = super().score(arrays, first=first, is_bulk=is_bulk)
         promise.result()
         return promise
 
@@ -546,6 +550,184 @@ def test_shift_tells_the_phases_of_a_scan(
     play.detector.gate.set()
 
     assert working.result(30) == 1
+
+
+# -- people and bulk
+
+
+class NotingDetector(BatchDetector):
+    """Notes the greys of each batch, 0 to 255."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.greys: list[list[int]] = []
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.greys.append([round(255 * float(each.mean())) for each in batch])
+        return super().forward(batch)
+
+
+PERSON = 70
+"""The grey of what a person asks about; bulk is darker. Neither is accused."""
+
+
+@pytest.fixture
+def busy(stage: Callable[..., Stage], entry: Make, picture: Draw) -> tuple[Stage, NotingDetector]:
+    """A stage on which 40 bulk scans wait, and whose model takes one batch and is not done."""
+    names = {f"bulk{i}": i for i in range(40)} | {"person": PERSON}
+    play = stage(ScriptedFetcher({_url(name): picture(grey) for name, grey in names.items()}))
+    play.detector = detector = NotingDetector()
+    detector.gate.clear()
+    play.ledger.post(*(entry(f"bulk{i}", priority=Priority.BULK) for i in range(40)))
+    return play, detector
+
+
+def test_shift_scores_what_a_person_asks_in_the_next_batch(
+    busy: tuple[Stage, NotingDetector], entry: Make, background: Background
+) -> None:
+    play, detector = busy
+    shift = play.shift()
+    working = background.submit(shift.work)
+    _until(lambda: len(shift._engine._waiting) + sum(detector.sizes) == 24)
+
+    play.ledger.post(entry("person"))
+    _until(lambda: len(shift._engine._waiting) + sum(detector.sizes) == 25)
+    detector.gate.set()
+
+    assert working.result(30) == 41
+    assert PERSON in detector.greys[1]
+
+
+def test_shift_hurries_with_a_bulk_image_that_a_person_asks_about_too(
+    busy: tuple[Stage, NotingDetector], entry: Make, background: Background
+) -> None:
+    play, detector = busy
+    shift = play.shift()
+    working = background.submit(shift.work)
+    _until(lambda: len(shift._engine._waiting) + sum(detector.sizes) == 24)
+    last = shift._engine._waiting._waiting[-1]
+    grey = round(255 * float(last.arrays[0].mean()))
+
+    play.ledger.post(entry("person", url=_url(f"bulk{grey}")))
+    _until(lambda: len(shift._held) == 25)
+    _until(lambda: not last.is_bulk())
+    detector.gate.set()
+
+    assert working.result(30) == 41
+    assert grey in detector.greys[1]
+    assert sum(detector.sizes) == 40
+
+
+@pytest.mark.parametrize(("in_flight", "most"), [(1, 1), (2, 1), (4, 3), (32, 24)])
+def test_shift_leaves_a_quarter_of_its_places_to_people(
+    stage: Callable[..., Stage],
+    entry: Make,
+    picture: Draw,
+    background: Background,
+    in_flight: int,
+    most: int,
+) -> None:
+    names = [f"bulk{i}" for i in range(in_flight + 1)]
+    play = stage(ScriptedFetcher({_url(name): picture(i) for i, name in enumerate(names)}))
+    play.detector.gate.clear()
+    play.ledger.post(*(entry(name, priority=Priority.BULK) for name in names))
+    shift = play.shift(in_flight=in_flight)
+    working = background.submit(shift.work)
+
+    _until(lambda: len(shift._held) == most)
+    threading.Event().wait(0.1)
+    assert len(shift._held) == most
+
+    play.detector.gate.set()
+    assert working.result(30) == in_flight + 1
+
+
+def test_shift_prepares_what_a_person_asks_before_the_bulk_that_waits(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, background: Background
+) -> None:
+    drawn = {f"bulk{i}": picture(i) for i in range(10)} | {"person": picture(PERSON)}
+    play = stage(ScriptedFetcher({_url(name): data for name, data in drawn.items()}))
+    play.decoder = decoder = GatedDecoder()
+    play.ledger.post(*(entry(f"bulk{i}", priority=Priority.BULK) for i in range(10)))
+    shift = play.shift(prepare_threads=1)
+    working = background.submit(shift.work)
+    _until(lambda: len(decoder.begun) + len(shift._bench._steps) == 10)
+
+    play.ledger.post(entry("person"))
+    _until(lambda: len(decoder.begun) + len(shift._bench._steps) == 11)
+    decoder.gate.set()
+
+    assert working.result(30) == 11
+    assert decoder.begun[1] == drawn["person"]
+
+
+class GatedDecoder:
+    """Notes what it begins to decode, and goes on once `gate` is open."""
+
+    def __init__(self) -> None:
+        self.begun: list[bytes] = []
+        self.gate = threading.Event()
+
+    def decode(self, data: bytes) -> Decoded:
+        self.begun.append(data)
+        assert self.gate.wait(30)
+        return InProcessDecoder().decode(data)
+
+
+def test_shift_admits_what_a_person_asks_before_a_bulk_suspect(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, background: Background
+) -> None:
+    clock = ManualClock()
+    drawn = {"bulk": picture(1), "suspect": picture(2), "person": picture(PERSON)}
+    play = stage(ScriptedFetcher({_url(name): data for name, data in drawn.items()}), clock)
+    play.decoder = decoder = GatedDecoder()
+    play.ledger.post(entry("suspect", priority=Priority.BULK))
+    play.ledger.peer("dead").claim(1)
+    clock.advance(20)
+    play.ledger.post(entry("bulk", priority=Priority.BULK))
+    shift = play.shift()
+    working = background.submit(shift.work)
+    _until(lambda: len(decoder.begun) == 1)
+    clock.advance(11)
+    _until(lambda: len(shift._bench._queue) == 1)  # The suspect, as long as "bulk" is inside.
+
+    play.ledger.post(entry("person"))
+    clock.advance(1)  # Time to look again.
+    _until(lambda: len(decoder.begun) == 2)
+    decoder.gate.set()
+
+    assert working.result(30) == 3
+    assert decoder.begun == [drawn["bulk"], drawn["person"], drawn["suspect"]]
+
+
+@pytest.mark.parametrize("people", [4, 12], ids=["fewer than places", "more than places"])
+def test_shift_finishes_bulk_although_people_keep_coming(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, people: int
+) -> None:
+    left = {f"bulk{i}" for i in range(6)}
+    play = stage(ScriptedFetcher({_url(f"bulk{i}"): picture(i) for i in range(6)}))
+    play.ledger.post(*(entry(name, priority=Priority.BULK) for name in left))
+    came = 0
+
+    def come() -> None:
+        nonlocal came
+        came += 1
+        url = _url(f"person{came}")
+        play.fetcher.answers[url] = picture(PERSON, size=(300 + came, 300))
+        play.ledger.post(entry(f"person{came}", url=url))
+
+    def end(outcome: Outcome) -> None:
+        left.discard(outcome.scan_id)
+        if outcome.scan_id.startswith("person") and left and came < 1000:
+            come()
+
+    for _ in range(people):
+        come()
+    play.ledger.on_complete = end
+    play.work(in_flight=8)
+
+    assert came < 1000  # Bulk did not wait until nobody came any more.
+    assert play.ledger.depth() == 0
 
 
 # -- time
