@@ -17,7 +17,7 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 
 
 def recipe(name: str, *, stage: arms.Stage = "frozen", scale: float | None = 0.25) -> Recipe:
-    return recipe_of(BY_NAME[name], stage, SETTING, seed=3, scale=scale)
+    return recipe_of(BY_NAME[name], arms.base(stage), SETTING, seed=3, scale=scale)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def recipe(name: str, *, stage: arms.Stage = "frozen", scale: float | None = 0.2
     ids=lambda value: value.name if isinstance(value, Arm) else value,
 )
 def test_every_arm_fits_the_tower(arm: Arm, stage: arms.Stage) -> None:
-    how = recipe_of(arm, stage, SETTING, seed=0, scale=0.25)
+    how = recipe_of(arm, arms.base(stage), SETTING, seed=0, scale=0.25)
 
     plan(how, layers=12, width=768, embed=512, has_bank=True)
 
@@ -35,7 +35,7 @@ def test_every_arm_fits_the_tower(arm: Arm, stage: arms.Stage) -> None:
     "arm", [arm for arm in ARMS if "frozen" in arm.stages], ids=lambda arm: arm.name
 )
 def test_a_frozen_arm_asks_for_class_tokens_alone(arm: Arm) -> None:
-    how = recipe_of(arm, "frozen", SETTING, seed=0, scale=0.25)
+    how = recipe_of(arm, arms.base("frozen"), SETTING, seed=0, scale=0.25)
 
     found = plan(how, layers=12, width=768, embed=512, has_bank=True)
 
@@ -68,7 +68,7 @@ def test_matched_arm_is_refused_without_what_it_is_matched_to() -> None:
 def test_grid_arm_takes_each_of_its_three_points_in_eight_trials() -> None:
     arm = BY_NAME["A2-grid"]
 
-    tried = {recipe_of(arm, "frozen", each, seed=0).noise.sigma_0 for each in trials(8)}
+    tried = {recipe_of(arm, arms.base("frozen"), each, seed=0).noise.sigma_0 for each in trials(8)}
 
     assert tried == set(arms.GRID)
 
@@ -113,3 +113,10 @@ def test_choose_puts_matched_arms_after_theirs() -> None:
 def test_choose_says_which_arms_there_are(names: str, said: str) -> None:
     with pytest.raises(ArmError, match=said):
         choose(names, "frozen")
+
+
+def test_tuned_arms_tune_the_blocks_that_are_asked_for() -> None:
+    how = recipe_of(BY_NAME["A9-A5"], arms.base("tuned", (12,)), SETTING, seed=0)
+
+    assert how.model.adapter.blocks == (12,)
+    assert arms.base("tuned").model.adapter.blocks == (9, 10, 11, 12)
