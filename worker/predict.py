@@ -197,7 +197,7 @@ class Predictor:
             data = Path(item.path).read_bytes()
             prepared = self._preparer.prepare(data)
         except Exception as error:  # One file's trouble is that file's.
-            return Item(path=item.path, error=_error(error))
+            return Item(path=item.path, error=path_error(error))
         return Item(path=item.path, data=data, prepared=prepared)
 
     def _lines(
@@ -226,7 +226,7 @@ class Predictor:
             readings = engine.readings(own)
             return Look(item.path, item.data, readings, case, to_confirm(readings, case))
         except Exception as error:  # So is what the model makes of it.
-            return Line(path=item.path, error=_error(error))
+            return Line(path=item.path, error=path_error(error))
 
     def _again(self, looks: Iterable[Look]) -> dict[str, Reading]:
         """Score again, re-encoded, the frames on which a verdict hangs; return readings by path.
@@ -350,7 +350,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _error(error: Exception) -> PathError:
+def path_error(error: Exception) -> PathError:
+    """Return what a person is told of an image that could not be scored."""
     if isinstance(error, Refusal):
         return PathError(error.code.value, error.detail, SCAN_ERRORS[error.code].hint)
     if isinstance(error, FileNotFoundError):

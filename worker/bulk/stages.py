@@ -25,7 +25,7 @@ import pyarrow as pa
 import structlog
 from msgspec import Struct
 
-from sdk.codes import PROBLEMS, SCAN_ERRORS, ProblemCode, ScanErrorCode
+from sdk.codes import PROBLEMS, ProblemCode
 from sdk.wire import Declaration, PointName, Status
 from worker import declarations, engine
 from worker.decoding import DecodePool
@@ -33,8 +33,8 @@ from worker.engine import Engine
 from worker.fetcher import HttpFetcher, Limits
 from worker.guard import Policy, UrlRefused, check_url
 from worker.intake import Preparer
-from worker.ports import Detector, Reading, Refusal
-from worker.predict import PathError
+from worker.ports import Detector, Reading
+from worker.predict import PathError, path_error
 from worker.settings import WorkerSettings
 from worker.verdicts import Case, Facts, Judgement, judge, to_confirm
 
@@ -321,15 +321,7 @@ def _about(item: Item) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> PathError:
-    """The error as `pinclip predict` and a scan tell it."""
-    if isinstance(error, Refusal):
-        return PathError(error.code.value, error.detail, SCAN_ERRORS[error.code].hint)
+    """The error as `pinclip predict` tells it, or as a scan of a refused URL does."""
     if isinstance(error, UrlRefused):
         return PathError(error.code.value, error.detail, PROBLEMS[error.code].hint)
-    if isinstance(error, FileNotFoundError):
-        return PathError("path_not_found", "There is nothing at this path.", "Check the path.")
-    if isinstance(error, OSError):
-        detail = f"The file cannot be read: {error.strerror}."
-        return PathError("path_unreadable", detail, "Check the file and its permissions.")
-    code = ScanErrorCode.SCORING_FAILED
-    return PathError(code.value, f"The model failed on this image: {error}", SCAN_ERRORS[code].hint)
+    return path_error(error)
