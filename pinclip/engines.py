@@ -42,8 +42,10 @@ class Tower(Protocol):
     precision: str
     device: str
 
-    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(B, 3, 224, 224) -> (B, K)."""
+    def forward_both(
+        self, batch: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(B, 3, 224, 224) -> outputs (B, K), and the features (B, D) that the head read."""
         ...
 
 

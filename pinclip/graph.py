@@ -3,8 +3,9 @@
     images (B, 3, 224, 224)
       -> patches + class token + positions -> ln_pre -> 12 blocks        CLIP ViT-B/16
       -> class tokens after the blocks that meta.json names, layer-normed, joined
-      -> head (K, D) and its hidden layer, if any                        or none: features
-    outputs (B, K)                                                       (B, D)
+           = features (B, D)
+      -> head (K, D) and its hidden layer, if any                        or no head
+    outputs (B, K), features (B, D)                                      features alone
 
 Linear weights stay int8 in the graph and are widened where they are used: the same numbers as
 a float32 graph, half of its memory. Those that an adapter tuned are float32 constants, the sum of
@@ -57,9 +58,18 @@ class OpenVinoTower:
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, 224, 224) -> (B, K), or the features (B, D) where there is no head."""
-        result = self._request.infer([ov.Tensor(batch, shared_memory=True)], share_outputs=True)
-        outputs: NDArray[np.float32] = result[0].astype(np.float32, copy=True)
-        return outputs
+        return self._infer(batch)[0]
+
+    def forward_both(
+        self, batch: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(B, 3, 224, 224) -> outputs (B, K), and the features (B, D) that the head read."""
+        outputs, features = self._infer(batch)
+        return outputs, features
+
+    def _infer(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        found = self._request.infer([ov.Tensor(batch, shared_memory=True)], share_outputs=True)
+        return [found[at].astype(np.float32, copy=True) for at in range(len(found))]
 
 
 def compiled(model: ov.Model, precision: str) -> ov.CompiledModel:
@@ -79,7 +89,10 @@ def has_bfloat16() -> bool:
 
 
 def build(base: Base, blocks: Sequence[int], head: Head | None) -> ov.Model:
-    """Return the graph; `blocks` count from 1 and ascend."""
+    """Return the graph: images to outputs and features, or to features alone without a head.
+
+    `blocks` count from 1 and ascend.
+    """
     images = op.parameter([-1, 3, SIZE, SIZE], np.float32, name="images")
     tokens = _embed(images, base)  # (B, T, 768)
     found = []
@@ -90,10 +103,9 @@ def build(base: Base, blocks: Sequence[int], head: Head | None) -> ov.Model:
             found.append(
                 _normalise(op.gather(tokens, _ints(0, scalar=True), _ints(1, scalar=True)))
             )
-    outputs = op.concat(found, 1)  # (B, D)
-    if head is not None:
-        outputs = _answer(outputs, head)
-    return ov.Model([outputs], [images], "pinclip")
+    features = op.concat(found, 1)  # (B, D)
+    results = [features] if head is None else [_answer(features, head), features]
+    return ov.Model(results, [images], "pinclip")
 
 
 def _embed(images: ov.Node, base: Base) -> ov.Node:

@@ -51,14 +51,19 @@ class TorchTower:
 
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, 224, 224) -> (B, K), or the features (B, D) where there is no head."""
+        return self.forward_both(batch)[0]
+
+    def forward_both(
+        self, batch: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(B, 3, 224, 224) -> outputs (B, K), and the features (B, D) that the head read."""
         is_mixed = self.precision == "bfloat16"
         images = self._upload(torch.from_numpy(batch))
         with torch.inference_mode():
             with torch.autocast(images.device.type, torch.bfloat16, enabled=is_mixed):
                 features = self._features(images)
             found = self._head(features)  # small, and a logit in bfloat16 has 8 bits
-        outputs: NDArray[np.float32] = found.cpu().numpy()
-        return outputs
+        return found.cpu().numpy(), features.cpu().numpy()
 
     def _upload(self, images: torch.Tensor) -> torch.Tensor:
         # From pinned memory the copy goes by itself, while the launches are being prepared.

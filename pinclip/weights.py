@@ -239,9 +239,15 @@ class Weights:
         )
 
     def head(self) -> Head:
-        """Return the head, float32."""
-        with _open(self.folder / self.meta.head.file) as file:
+        """Return the head, float32.
+
+        Raises WeightsError if it is not the one of meta.json: the file may have been replaced since
+        the weights were opened, under a worker that goes on.
+        """
+        path = self.folder / self.meta.head.file
+        with _open(path) as file:
             read = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - a safetensors file is not iterable
+        _check_digest(path, self.meta.head)
         hidden = None
         if self.meta.hidden:
             hidden = Hidden(**{key: read[f"hidden.{key}"] for key in ("weight", "bias", "output")})
@@ -352,6 +358,19 @@ def identity(meta: Meta) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
+def features_identity(meta: Meta, *, engine: str, precision: str) -> str:
+    """Return the digest of all that decides what the head reads; head and calibration do not.
+
+    `engine` and `precision` name what runs here: ranges for 8 bits count where they are used.
+    """
+    parts: list[object] = [meta.base.sha256, meta.blocks, meta.preprocessing, engine, precision]
+    if meta.adapter is not None:
+        parts.append({"adapter": meta.adapter.sha256})
+    if meta.int8 is not None and precision == "int8":
+        parts.append({"int8": meta.int8.sha256})
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
 def calibration_id(slices: Mapping[str, SliceFacts]) -> str:
     """Return the name of these operating points and calibrations; any change gives another."""
     return f"cal-{hashlib.sha256(msgspec.json.encode(slices, order='sorted')).hexdigest()[:12]}"
@@ -437,6 +456,10 @@ def _check_file(folder: Path, facts: File, layout: Layout) -> None:
                     "weights_foreign",
                     f"{path}: {name} is {have[1]} {have[0]}, expected {kinds} {shape}. {REMEDY}",
                 )
+    _check_digest(path, facts)
+
+
+def _check_digest(path: Path, facts: File) -> None:
     if digest(path) != facts.sha256:
         raise WeightsError(
             "weights_damaged", f"{path} does not hold the tensors that meta.json names. {REMEDY}"

@@ -25,7 +25,7 @@ from .board import RedisBoard
 from .clock import SystemClock
 from .collector import Collector
 from .edge import Edge
-from .ports import Board, Clock, Queue, Records, Spool, Uses
+from .ports import Board, Clock, Precedents, Queue, Records, Spool, Uses
 from .queue import RqQueue
 from .records import SqlRecords
 from .routes import errors, health, openapi, scans, uploads
@@ -37,8 +37,8 @@ from .spool import FileSpool
 Task = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Store(Records, Uses, Protocol):
-    """What the records are given as: the truth, and which uploads it still needs."""
+class Store(Records, Precedents, Uses, Protocol):
+    """What the records are given as: the truth, and what follows from it."""
 
 
 def create_app(
@@ -79,6 +79,7 @@ def create_app(
     )
     desk = Desk(
         records=records,
+        precedents=records,
         board=board,
         queue=queue,
         spool=spool,

@@ -1,11 +1,12 @@
 """What the server needs of the world, as protocols; each has a fake in tests/fakes.py.
 
-Records  the truth, in SQL            (async)
-Board    the server's half of Redis   (async)
-Queue    ring() a ticket in RQ
-Spool    uploads on disk
-Uses     which uploads a scan still needs; the records know
-Clock    time
+Records     the truth, in SQL            (async)
+Precedents  what was found of the same image before; the records know
+Board       the server's half of Redis   (async)
+Queue       ring() a ticket in RQ
+Spool       uploads on disk
+Uses        which uploads a scan still needs; the records know
+Clock       time
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
-from sdk.wire import Scan, Upload
+from sdk.wire import PointName, Scan, Upload
 from worker.contract import Entry, Outcome, WorkerBeat
 
 
@@ -30,12 +31,25 @@ class Unavailable(Exception):
 
 
 class Opened(Struct, frozen=True, kw_only=True):
-    """A scan to be recorded, with the entry that a worker will need and what the caller added."""
+    """A scan to be recorded, with the entry that a worker will need and what the caller added.
+
+    `place` stands for the URL in its canonical form. A scan that is final already has been given
+    a verdict on record, and no worker will hear of it.
+    """
 
     scan: Scan
     entry: Entry
+    place: str | None = None
     context: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Precedent(Struct, frozen=True, kw_only=True):
+    """An outcome of a worker, as recorded `at` (Unix time) for a scan at this operating point."""
+
+    outcome: Outcome
+    operating_point: PointName
+    at: float
 
 
 class Collected(Struct, frozen=True, kw_only=True):
@@ -49,7 +63,7 @@ class Records(Protocol):
     """The truth. A commit has happened when a call returns; raises Unavailable."""
 
     async def open(self, opened: Opened) -> None:
-        """Record a new scan as queued."""
+        """Record a new scan: as queued, or as it is if it is final already."""
         ...
 
     async def get(self, scan_id: str) -> Scan | None:
@@ -70,6 +84,18 @@ class Records(Protocol):
 
     async def ping(self) -> None:
         """Return if the store can be read; raises Unavailable."""
+        ...
+
+
+class Precedents(Protocol):
+    """What workers found of the same image before. Raises Unavailable."""
+
+    async def precedents(self, opened: Opened) -> list[Precedent]:
+        """Return the newest few outcomes for the scan's place, or upload's bytes, newest first.
+
+        Of a place also what failed, since it tells that the place has changed. Never one that
+        was given again.
+        """
         ...
 
 

@@ -1,29 +1,28 @@
 """SQL DOOR: the truth about scans, in SQLite or PostgreSQL. Knows nothing of Redis or HTTP.
 
     prepare  check the file, run migrations  ---> or StartRefused, with what to do
-    open     INSERT, queued                  ---> committed: the scan exists; one commit for all
+    precedents  SELECT the same image        ---> what workers found of it before
+    open     INSERT, queued or final         ---> committed: the scan exists; one commit for all
                                                   who open at once
     close    UPDATE where not final          ---> committed: the first outcome stands, watchers wake
     stale    SELECT not final and old        ---> what the sweep must look at
 
 SQLite runs in WAL mode and syncs each commit, because a 202 is a promise; writers take turns in
-this process, and BEGIN IMMEDIATE makes them take turns between processes. Every call ends within
-its limit: whatever goes wrong or takes too long is Unavailable("store").
+this process, and BEGIN IMMEDIATE makes them take turns between processes. It works on threads, a
+transaction at a time: aiosqlite goes to its thread and back three times a statement, which on a
+busy machine is most of what a look-up takes (docs/decisions/0021). Every call ends within its
+limit: whatever goes wrong or takes too long is Unavailable("store").
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import (
-    asynccontextmanager,
-    closing,
-    contextmanager,
-    nullcontext,
-)
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -31,19 +30,20 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 from advanced_alchemy.base import DefaultBase
-from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig
+from advanced_alchemy.config import EngineConfig, SQLAlchemyAsyncConfig, SQLAlchemySyncConfig
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.util import CommandError
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Mapped, mapped_column
 
-from sdk.wire import Input, Scan
+from sdk.wire import PointName, Scan
 from worker.contract import Entry, Outcome, decode_entry, decode_outcome, encode
 
+from .ending import ended
 from .ids import rfc3339
-from .ports import Clock, Opened, Unavailable
+from .ports import Clock, Opened, Precedent, Unavailable
 from .refused import StartRefused
 from .settings import ServerSettings
 from .together import Together
@@ -58,6 +58,8 @@ POLL_SECONDS = 1.0
 """How often watchers look for scans that another process recorded."""
 IDS_AT_ONCE = 500
 """Most ids in one query."""
+PRECEDENTS = 6
+"""Most outcomes that are looked at for one image; there are three operating points."""
 CONNECTIONS = 8
 """Most connections to the store; SQLite gives each a thread."""
 MIGRATION_LOCK = 7_046_823
@@ -69,6 +71,8 @@ _OURS = (DataError, IntegrityError, ProgrammingError)
 _log = structlog.get_logger(__name__)
 _Row = dict[str, object]
 T = TypeVar("T")
+_Work = Callable[[sa.Connection], T]
+_Connect = Callable[[], AbstractContextManager[sa.Connection]]
 _scan_decoder = msgspec.json.Decoder(Scan)
 
 
@@ -76,14 +80,24 @@ def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
+_ENDED_AT_PLACE = "place IS NOT NULL AND completed_at IS NOT NULL"
+_JUDGED_UPLOAD = "judge IS NOT NULL AND upload_id IS NOT NULL"
+
+
 class ScanRow(DefaultBase):
-    """One scan. Times are Unix seconds; `opened`, `entry` and `outcome` are JSON."""
+    """One scan. Times are Unix seconds; `opened`, `entry` and `outcome` are JSON.
+
+    `place` stands for the canonical URL, `judge` for who judged; both are NULL, and `outcome` too,
+    in a scan that was given the verdict of another, so that it is never a precedent itself.
+    """
 
     __tablename__ = "scans"
 
     __table_args__ = (
         sa.Index("ix_scans_open", "created_at", **_where("completed_at IS NULL")),
         sa.Index("ix_scans_upload", "upload_id", **_where("upload_id IS NOT NULL")),
+        sa.Index("ix_scans_place", "place", "completed_at", **_where(_ENDED_AT_PLACE)),
+        sa.Index("ix_scans_sha256", "sha256", "completed_at", **_where(_JUDGED_UPLOAD)),
     )
 
     id: Mapped[str] = mapped_column(sa.String(31), primary_key=True)
@@ -101,17 +115,18 @@ class ScanRow(DefaultBase):
     opened: Mapped[str] = mapped_column(sa.Text)
     entry: Mapped[str] = mapped_column(sa.Text)
     outcome: Mapped[str | None] = mapped_column(sa.Text)
+    place: Mapped[str | None] = mapped_column(sa.String(32))
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    judge: Mapped[str | None] = mapped_column(sa.String(64))
 
 
 class SqlRecords:
-    """Records and Uses over SQL, as ports.py describes them. `run` must run beside it."""
+    """Records, Precedents and Uses over SQL; see ports.py. `run` must run beside it."""
 
     def __init__(self, settings: ServerSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._engine = _engine(settings, busy_seconds=BUSY_SECONDS)
-        self._writer = self._engine.execution_options(is_writer=True)
-        self._turn = anyio.Lock()
+        self._database = _database(settings, busy_seconds=BUSY_SECONDS)
         self._openings: Together[_Row] = Together(self._open)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._waiting: dict[str, list[anyio.Event]] = {}
@@ -121,11 +136,11 @@ class SqlRecords:
         """Make the store ready: the file whole, the tables of this version. Raises StartRefused."""
         if self._is_prepared:
             return
-        engine = _engine(self._settings, busy_seconds=PATIENT_SECONDS)
+        database = _database(self._settings, busy_seconds=PATIENT_SECONDS)
         try:
-            await _check_and_migrate(engine, self._settings)
+            await _check_and_migrate(database, self._settings)
         finally:
-            await engine.dispose()
+            await database.dispose()
         self._is_prepared = True
 
     async def run(self) -> None:
@@ -143,11 +158,18 @@ class SqlRecords:
         """Close all connections, after what is under way."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=PATIENT_SECONDS)
-        await self._engine.dispose()
+        await self._database.dispose()
 
     async def open(self, opened: Opened) -> None:
-        """Record a new scan as queued."""
+        """Record a new scan: as queued, or as it is if it is final already."""
         await self._openings.do(_row_of(opened, self._clock.now()))
+
+    async def precedents(self, opened: Opened) -> list[Precedent]:
+        """Return the newest few outcomes for the scan's place, or upload's bytes, newest first."""
+        is_upload = opened.place is None
+        about: _Row = {"about": opened.scan.input.sha256 if is_upload else opened.place}
+        rows = await self._read(QUICK_SECONDS, _OF_UPLOAD if is_upload else _OF_PLACE, about)
+        return [_precedent(row) for row in rows]
 
     async def get(self, scan_id: str) -> Scan | None:
         """Return the scan as last recorded, or None."""
@@ -169,7 +191,8 @@ class SqlRecords:
         first = {outcome.scan_id: outcome for outcome in reversed(outcomes)}
         if not first:
             return []
-        recorded = await self._bounded(PATIENT_SECONDS, self._update(first))
+        end = partial(_end, first, self._clock.now())
+        recorded = await self._bounded(PATIENT_SECONDS, self._database.write(end))
         self._wake(recorded)
         return recorded
 
@@ -226,45 +249,24 @@ class SqlRecords:
                 self._waiting.pop(scan_id, None)
 
     async def _open(self, rows: Sequence[_Row]) -> None:
-        await self._bounded(QUICK_SECONDS, self._insert(rows))
+        def insert(connection: sa.Connection) -> None:
+            connection.execute(_NEW, list(rows))
 
-    async def _insert(self, rows: Sequence[_Row]) -> None:
-        async with self._writing() as connection:
-            await connection.execute(sa.insert(ScanRow), list(rows))
+        await self._bounded(QUICK_SECONDS, self._database.write(insert))
 
-    async def _update(self, outcomes: Mapping[str, Outcome]) -> list[str]:
-        async with self._writing() as connection:
-            is_open = ScanRow.id.in_(outcomes) & ScanRow.completed_at.is_(None)
-            query = sa.select(ScanRow.id).where(is_open).with_for_update()
-            recorded = list((await connection.execute(query)).scalars())
-            if recorded:
-                now = self._clock.now()
-                rows = [_ending(outcomes[scan_id], now) for scan_id in recorded]
-                await connection.execute(_END, rows)
-        return recorded
+    async def _read(
+        self, seconds: float, query: sa.Executable, about: _Row | None = None
+    ) -> Sequence[Any]:
+        def read(connection: sa.Connection) -> Sequence[Any]:
+            return connection.execute(query, about).all()
 
-    async def _read(self, seconds: float, query: sa.Executable) -> Sequence[Any]:
-        async def read() -> Sequence[Any]:
-            async with self._engine.connect() as connection:
-                rows: Sequence[Any] = (await connection.execute(query)).all()
-                return rows
-
-        return await self._bounded(seconds, read())
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection in a transaction that commits at the end of the block."""
-        # SQLite has one writer; waiting here costs less than its busy handler, which polls.
-        is_sqlite = self._engine.dialect.name == "sqlite"
-        turn = self._turn if is_sqlite else nullcontext()
-        async with turn, self._writer.begin() as connection:
-            yield connection
+        return await self._bounded(seconds, self._database.read(read))
 
     async def _bounded(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
         """Return what `work` returns; raise Unavailable if it fails, or takes longer than this.
 
-        It is left behind then, and not cancelled, nor is it with its caller: a statement that is
-        cancelled on its way leaves aiosqlite with a close that never ends.
+        It is left behind then, and not cancelled, nor is it with its caller: what runs on a thread
+        cannot be, and a commit under way must not be cut off.
         """
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
@@ -285,6 +287,61 @@ class SqlRecords:
             task.exception()  # asked for, so that asyncio does not complain where nobody waits
 
 
+class _Database(Protocol):
+    """Runs work on a connection, whole; `write` in a transaction that commits at its end."""
+
+    async def read(self, work: _Work[T]) -> T: ...
+    async def write(self, work: _Work[T]) -> T: ...
+    async def dispose(self) -> None: ...
+
+
+class _Sqlite:
+    """A file, on threads: one trip for all statements of a transaction."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(is_writer=True)
+        self._threads = anyio.CapacityLimiter(CONNECTIONS)
+        self._turn = anyio.Lock()
+
+    async def read(self, work: _Work[T]) -> T:
+        return await self._on_thread(self._engine.connect, work)
+
+    async def write(self, work: _Work[T]) -> T:
+        # There is one writer; waiting here costs less than SQLite's busy handler, which polls.
+        async with self._turn:
+            return await self._on_thread(self._writer.begin, work)
+
+    async def dispose(self) -> None:
+        await anyio.to_thread.run_sync(self._engine.dispose, limiter=self._threads)
+
+    async def _on_thread(self, connect: _Connect, work: _Work[T]) -> T:
+        def run() -> T:
+            with connect() as connection:
+                return work(connection)
+
+        return await anyio.to_thread.run_sync(run, limiter=self._threads)
+
+
+class _Postgres:
+    """A server, by asyncio: a connection to it waits on no thread."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def read(self, work: _Work[T]) -> T:
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def write(self, work: _Work[T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def dispose(self) -> None:
+        await self._engine.dispose()
+
+
+_NEW = sa.insert(ScanRow)
 _END = (
     sa.update(ScanRow)
     .where(ScanRow.id == sa.bindparam("scan_id"), ScanRow.completed_at.is_(None))
@@ -293,8 +350,33 @@ _END = (
         outcome=sa.bindparam("new_outcome"),
         completed_at=sa.bindparam("now"),
         sequence=ScanRow.sequence + 1,
+        sha256=sa.bindparam("new_sha256"),
+        judge=sa.bindparam("new_judge"),
     )
 )
+
+
+def _end(outcomes: Mapping[str, Outcome], now: float, connection: sa.Connection) -> list[str]:
+    """Record the outcomes of scans that have none; return the ids of these."""
+    is_open = ScanRow.id.in_(outcomes) & ScanRow.completed_at.is_(None)
+    recorded = list(connection.scalars(sa.select(ScanRow.id).where(is_open).with_for_update()))
+    if recorded:
+        connection.execute(_END, [_ending(outcomes[scan_id], now) for scan_id in recorded])
+    return recorded
+
+
+def _newest(condition: str, column: Any) -> sa.Executable:
+    """Select the newest few outcomes for an image; `condition` is that of the index to be used."""
+    return (
+        sa.select(ScanRow.outcome, ScanRow.operating_point, ScanRow.completed_at)
+        .where(sa.text(condition), column == sa.bindparam("about"), ScanRow.outcome.is_not(None))
+        .order_by(ScanRow.completed_at.desc())
+        .limit(PRECEDENTS)
+    )
+
+
+_OF_PLACE = _newest(_ENDED_AT_PLACE, ScanRow.place)
+_OF_UPLOAD = _newest(_JUDGED_UPLOAD, ScanRow.sha256)
 
 
 def _reason(error: BaseException) -> str:
@@ -304,6 +386,7 @@ def _reason(error: BaseException) -> str:
 
 def _row_of(opened: Opened, now: float) -> _Row:
     scan, entry = opened.scan, opened.entry
+    is_final = scan.status.is_final
     return {
         "id": scan.id,
         "status": scan.status.value,
@@ -317,6 +400,9 @@ def _row_of(opened: Opened, now: float) -> _Row:
         "metadata": msgspec.json.encode(opened.metadata).decode(),
         "opened": msgspec.json.encode(scan).decode(),
         "entry": encode(entry).decode(),
+        "completed_at": now if is_final else None,
+        "place": None if is_final else opened.place,
+        "sha256": scan.input.sha256,
     }
 
 
@@ -326,7 +412,17 @@ def _ending(outcome: Outcome, now: float) -> _Row:
         "new_status": outcome.status.value,
         "new_outcome": encode(outcome).decode(),
         "now": now,
+        "new_sha256": outcome.input.sha256,
+        "new_judge": outcome.judge or None,
     }
+
+
+def _precedent(row: sa.Row[Any]) -> Precedent:
+    return Precedent(
+        outcome=decode_outcome(row.outcome.encode()),
+        operating_point=PointName(row.operating_point),
+        at=row.completed_at,
+    )
 
 
 def _scan_of(row: sa.Row[Any]) -> Scan:
@@ -335,22 +431,8 @@ def _scan_of(row: sa.Row[Any]) -> Scan:
     if row.outcome is None:
         return scan
     outcome = decode_outcome(row.outcome.encode())
-    shared = set(Outcome.__struct_fields__) & set(Scan.__struct_fields__) - {"input"}
-    return msgspec.structs.replace(
-        scan,
-        **{name: getattr(outcome, name) for name in shared},
-        input=_joined(scan.input, outcome.input),
-        sequence=row.sequence,
-        completed_at=rfc3339(row.completed_at),
-    )
-
-
-def _joined(asked: Input, seen: Input) -> Input:
-    """Return what a worker saw, and where it saw nothing what was asked."""
-    learnt = {
-        name: value for name, value in msgspec.structs.asdict(seen).items() if value is not None
-    }
-    return msgspec.structs.replace(asked, **learnt)
+    completed_at = rfc3339(row.completed_at)
+    return ended(scan, outcome, sequence=row.sequence, completed_at=completed_at)
 
 
 def _by(size: int, ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -362,7 +444,7 @@ def _database_file(settings: ServerSettings) -> Path:
     return settings.redis.state_dir / "records.sqlite3"
 
 
-def _engine(settings: ServerSettings, *, busy_seconds: float) -> AsyncEngine:
+def _database(settings: ServerSettings, *, busy_seconds: float) -> _Database:
     options = EngineConfig(
         hide_parameters=True,
         pool_size=CONNECTIONS,
@@ -373,16 +455,17 @@ def _engine(settings: ServerSettings, *, busy_seconds: float) -> AsyncEngine:
     if address:
         _, _, rest = address.partition("://")
         options.connect_args = {"timeout": PATIENT_SECONDS, "command_timeout": PATIENT_SECONDS}
-        return SQLAlchemyAsyncConfig(
+        config = SQLAlchemyAsyncConfig(
             connection_string=f"postgresql+asyncpg://{rest}", engine_config=options
-        ).get_engine()
+        )
+        return _Postgres(config.get_engine())
     options.connect_args = {"timeout": busy_seconds}
-    engine = SQLAlchemyAsyncConfig(
-        connection_string=f"sqlite+aiosqlite:///{_database_file(settings)}", engine_config=options
+    engine = SQLAlchemySyncConfig(
+        connection_string=f"sqlite:///{_database_file(settings)}", engine_config=options
     ).get_engine()
-    sa.event.listen(engine.sync_engine, "connect", _set_pragmas)
-    sa.event.listen(engine.sync_engine, "begin", _begin)
-    return engine
+    sa.event.listen(engine, "connect", _set_pragmas)
+    sa.event.listen(engine, "begin", _begin)
+    return _Sqlite(engine)
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
@@ -398,15 +481,11 @@ def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-async def _check_and_migrate(engine: AsyncEngine, settings: ServerSettings) -> None:
-    is_sqlite = engine.dialect.name == "sqlite"
+async def _check_and_migrate(database: _Database, settings: ServerSettings) -> None:
     try:
-        if is_sqlite:
+        if not settings.database_url:
             await anyio.to_thread.run_sync(_check_file, _database_file(settings))
-        async with engine.execution_options(is_writer=True).begin() as connection:
-            if not is_sqlite:
-                await connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
-            await connection.run_sync(_migrate)
+        await database.write(_migrate)
     except CommandError as error:
         raise StartRefused(_newer(settings, error)) from error
     except _FAULTS as error:
@@ -414,10 +493,7 @@ async def _check_and_migrate(engine: AsyncEngine, settings: ServerSettings) -> N
 
 
 def _check_file(file: Path) -> None:
-    """Return if this is a whole database, or none yet; blocks.
-
-    With sqlite3 itself: aiosqlite leaves a thread behind where a file cannot be opened.
-    """
+    """Return if this is a whole database, or none yet; blocks."""
     file.parent.mkdir(0o700, parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=PATIENT_SECONDS)) as connection:
         (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -426,6 +502,8 @@ def _check_file(file: Path) -> None:
 
 
 def _migrate(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
     config = AlembicConfig(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     command.upgrade(config, "head")

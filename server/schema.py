@@ -67,12 +67,19 @@ OPERATIONS = (
         summary="Have an image judged",
         description="Takes exactly one of `url` and `upload_id`. Poll the Location until `status` "
         "is completed, failed or canceled, or ask with `Prefer: wait=N` to be answered then. Send "
-        "`priority: bulk` with what nobody waits for: the scans of people then go first.",
-        parameters=("Prefer",),
+        "`priority: bulk` with what nobody waits for: the scans of people then go first. What was "
+        "judged at this operating point within a day, as far as one can know the same bytes by "
+        "the same model, is completed at once: an upload of these bytes, or a URL whose host "
+        "vouches for its answer until later (RFC 9111).",
+        parameters=("Prefer", "Cache-Control"),
         body="ScanRequest",
         answers={
             202: Answer("Accepted; not final yet.", Scan, ("Location", "Retry-After")),
-            200: Answer("Final within the wait.", Scan, ("Location", "Preference-Applied")),
+            200: Answer(
+                "Known already, or final within the wait.",
+                Scan,
+                ("Location", "Preference-Applied"),
+            ),
         },
         problems=(
             ProblemCode.MALFORMED_JSON,
@@ -190,6 +197,15 @@ _PARAMETERS: dict[str, Json] = {
         "at most 30.",
         "schema": {"type": "string"},
         "example": "wait=20",
+    },
+    "Cache-Control": {
+        "in": "header",
+        "name": "Cache-Control",
+        "required": False,
+        "description": "`no-cache`, `no-store` or `max-age=0` (RFC 9111): have the image looked "
+        "at anew, whatever is on record. Other directives change nothing.",
+        "schema": {"type": "string"},
+        "example": "no-cache",
     },
 }
 

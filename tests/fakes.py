@@ -15,7 +15,7 @@ import msgspec
 
 from sdk.wire import Scan, Upload
 from server import ids
-from server.ports import Collected, Opened, Unavailable
+from server.ports import Collected, Opened, Precedent, Unavailable
 from worker.contract import UPLOAD_SECONDS, Entry, Outcome, WorkerBeat
 
 
@@ -55,7 +55,7 @@ class _Faulty:
 
 
 class MemoryRecords(_Faulty):
-    """Records and Uses in dictionaries."""
+    """Records, Precedents and Uses in dictionaries."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
@@ -72,7 +72,7 @@ class MemoryRecords(_Faulty):
         if scan_id not in self._opened:
             return None
         scan = self._opened[scan_id][0].scan
-        if scan_id not in self._ended:
+        if scan.status.is_final or scan_id not in self._ended:
             return scan
         outcome, at = self._ended[scan_id]
         return _final(scan, outcome, at)
@@ -80,7 +80,7 @@ class MemoryRecords(_Faulty):
     async def watch(self, scan_id: str, seconds: float) -> Scan | None:
         self._check()
         with anyio.move_on_after(seconds):
-            while scan_id in self._opened and scan_id not in self._ended:
+            while scan_id in self._opened and self._waits(scan_id):
                 await self._changed.wait()
         return await self.get(scan_id)
 
@@ -88,7 +88,7 @@ class MemoryRecords(_Faulty):
         self._check()
         recorded = []
         for outcome in outcomes:
-            if outcome.scan_id in self._opened and outcome.scan_id not in self._ended:
+            if outcome.scan_id in self._opened and self._waits(outcome.scan_id):
                 self._ended[outcome.scan_id] = outcome, self._clock.now()
                 recorded.append(outcome.scan_id)
         self._changed.set()
@@ -97,8 +97,27 @@ class MemoryRecords(_Faulty):
 
     async def stale(self, before: float) -> list[Entry]:
         self._check()
-        waiting = [pair for id_, pair in self._opened.items() if id_ not in self._ended]
+        waiting = [pair for id_, pair in self._opened.items() if self._waits(id_)]
         return [opened.entry for opened, at in waiting if at < before]
+
+    async def precedents(self, opened: Opened) -> list[Precedent]:
+        self._check()
+        found = []
+        for scan_id, (outcome, at) in self._ended.items():
+            one = self._opened[scan_id][0]
+            is_of_place = opened.place is not None and one.place == opened.place
+            is_of_bytes = opened.place is None and one.entry.upload_id and outcome.judge
+            if is_of_place or (is_of_bytes and outcome.input.sha256 == opened.scan.input.sha256):
+                point = one.entry.operating_point
+                found.append(Precedent(outcome=outcome, operating_point=point, at=at))
+        return sorted(found, key=lambda one: one.at, reverse=True)[:6]
+
+    def _waits(self, scan_id: str) -> bool:
+        is_final = self._opened[scan_id][0].scan.status.is_final
+        return not is_final and scan_id not in self._ended
+
+    def _ended_at(self, scan_id: str) -> float:
+        return self._ended[scan_id][1] if scan_id in self._ended else self._opened[scan_id][1]
 
     async def ping(self) -> None:
         self._check()
@@ -109,7 +128,7 @@ class MemoryRecords(_Faulty):
         for scan_id, (opened, _) in self._opened.items():
             upload_id = opened.entry.upload_id
             if upload_id in upload_ids:
-                is_needed = scan_id not in self._ended or self._ended[scan_id][1] > since
+                is_needed = self._waits(scan_id) or self._ended_at(scan_id) > since
                 found[upload_id] = found.get(upload_id, False) or is_needed
         return found
 

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
     from .verdicts import Case, Judgement
 
+BEHIND = 64
+"""While so many images wait to be kept, features are not: they are 30 times what is said of one."""
+
 T = TypeVar("T")
 log = structlog.get_logger()
 
@@ -85,6 +88,8 @@ class Bench:
         self._preparers = ThreadPoolExecutor(prepare_threads, thread_name_prefix="prepare")
         # Not among the getters: they may all be waiting for what others remember.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._keeping: list[Future[None]] = []
+        """What was given to the keeper, without what it did when last asked."""
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
         self._work: set[Get | Look] = set()
@@ -410,7 +415,10 @@ class Bench:
     def _remember(self, look: Look) -> None:
         """Let the other workers have what was learnt, or their turn at it."""
         if look.known is not None and look.is_news:
-            self._keeper.submit(self._cache.keep, look.sha256, look.known)
+            self._keeping = [kept for kept in self._keeping if not kept.done()]
+            features = look.features if len(self._keeping) < BEHIND else None
+            kept = self._keeper.submit(self._cache.keep, look.sha256, look.known, features)
+            self._keeping.append(kept)
         elif look.is_claimed:
             self._keeper.submit(self._cache.release, look.sha256)
 

@@ -1,20 +1,26 @@
 """REDIS DOOR: what workers learnt of images lately, for all of them. A hint, and bounded.
 
-    sha256 of the bytes + model  --> one of SLOTS keys  pinclip:known:{slot}   what the model said
-    URL                          --> one of SLOTS keys  pinclip:seen:{slot}    sha256, validator
+    sha256 of the bytes + model  --> a slot   pinclip:known:{slot}     what the model said
+    sha256 of the bytes + tower  --> slots    pinclip:features:{slot}  what its head read, by frame
+    URL                          --> a slot   pinclip:seen:{slot}      sha256, validator
     sha256 of the bytes + model  --> a key for seconds  pinclip:looking:...    who finds out
 
 A slot holds one entry and says of which image or URL it is; another that falls on the same slot
 takes its place. So there is no index to trim, and no more than SLOTS entries of LIMIT_BYTES can
-ever exist. What belongs to another image, model or version, or is damaged, is as if it were not
-there. No failure leaves this file: while Redis does not answer, nothing is asked of it, and when
-it is full, the slots are given back to what matters. No URL is written, only digests of URLs.
+ever exist, by kind. What belongs to another image, model or version, or is damaged, is as if it
+were not there. No failure leaves this file: while Redis does not answer, nothing is asked of it,
+and when it is full, the slots are given back to what matters. No URL is written, only digests of
+URLs.
+
+An image that this very model never saw, but one with the same tower did, is read anew by the head
+alone and then known like any other (docs/decisions/0022).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import TypeVar, cast
 
@@ -23,16 +29,20 @@ import structlog
 from msgspec import Struct
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from .known import Known
+from .known import About, Features, Known, Part, reread
 from .ledger import connect
-from .ports import Clock, Detector, Seen
+from .ports import Clock, Detector, Rereads, Seen, judge
 
 KEEP_SECONDS = 24 * 3600
 """How long an entry is kept. It never goes stale; this frees what nobody asks for any more."""
 SLOTS = 16_384
-"""Of each kind: 13 MiB in all when each holds a still picture, 44 MiB when each is at its limit."""
+"""For images, and for URLs: 13 MiB in all when each holds a still picture, 44 MiB at the limit."""
 LIMIT_BYTES = 2048
 """Largest entry kept. One frame takes 330 bytes; four, scored again and declared, take 1,260."""
+FEATURES_SLOTS = 2048
+"""Each for a frame: 21 MiB in all with class tokens of seven blocks, 39 MiB at the limit."""
+FEATURES_LIMIT_BYTES = 20_000
+"""Largest entry kept: class tokens of all twelve blocks take 18,432 bytes, of seven 10,752."""
 CLAIM_SECONDS = 5
 """How long others leave an image to the worker that began on it, if it says nothing more."""
 PAUSE_SECONDS = 5.0
@@ -44,6 +54,8 @@ WARN_SECONDS = 600.0
 
 KNOWN = "pinclip:known:"
 SEEN = "pinclip:seen:"
+FEATURES = "pinclip:features:"
+SLOTS_OF = {KNOWN: SLOTS, SEEN: SLOTS, FEATURES: FEATURES_SLOTS}
 LOOKING = "pinclip:looking:"
 
 T = TypeVar("T")
@@ -62,8 +74,17 @@ class _Noted(Struct, frozen=True, array_like=True):
     seen: Seen
 
 
+class _Read(Struct, frozen=True, array_like=True):
+    """What the head read of one part of an image; `about` comes with the first frame."""
+
+    name: bytes
+    features: bytes
+    about: About | None
+
+
 _kept = msgspec.msgpack.Decoder(_Kept)
 _noted = msgspec.msgpack.Decoder(_Noted)
+_read = msgspec.msgpack.Decoder(_Read)
 
 
 class RedisCache:
@@ -74,24 +95,21 @@ class RedisCache:
     ) -> None:
         self._redis = connect(address, timeout_seconds=timeout_seconds)
         self._clock = clock
-        self._model = _digest(
-            version("pinclip"),
-            detector.weights_sha256,
-            detector.calibration_id,
-            detector.engine,
-            detector.precision,
-        ).hex()
+        self._model = judge(detector)
+        self._release = version("pinclip")
+        self._rereads = detector if isinstance(detector, Rereads) else None
         self._ask_at = clock.monotonic()
         self._warn_at = clock.monotonic()
 
     def known(self, sha256: str) -> Known | None:
-        """What this very model said of these bytes, if that is remembered."""
+        """What this very model said, or says of what is remembered, of these bytes."""
         name = self._name(sha256)
         try:
             kept = _kept.decode(self._get(_slot(KNOWN, name)))
         except msgspec.MsgspecError:
-            return None
-        return kept.known if kept.name == name and kept.known.is_sound else None
+            return self._reread(sha256)
+        is_it = kept.name == name and kept.known.is_sound
+        return kept.known if is_it else self._reread(sha256)
 
     def claim(self, sha256: str) -> bool:
         """True if no other worker is looking at these bytes; it is ours for CLAIM_SECONDS."""
@@ -101,13 +119,12 @@ class RedisCache:
         )
         return is_free is not False
 
-    def keep(self, sha256: str, known: Known) -> None:
-        """Remember this, and end the claim."""
-        name = self._name(sha256)
-        data = msgspec.msgpack.encode(_Kept(name, known))
-        if len(data) <= LIMIT_BYTES and known.is_sound:
-            self._put(_slot(KNOWN, name), data)
-        self.release(sha256)
+    def keep(self, sha256: str, known: Known, features: Features | None = None) -> None:
+        """Remember this and the features it was told from, if there are any; end the claim."""
+        entries = self._known_entry(sha256, known)
+        if self._rereads is not None and features and known.is_sound:
+            entries |= self._features_entries(self._rereads, sha256, known, features)
+        self._ask(lambda: self._write(entries, ended=LOOKING + self._name(sha256).hex()))
 
     def release(self, sha256: str) -> None:
         """End the claim without a result."""
@@ -134,8 +151,72 @@ class RedisCache:
         """Close the connections."""
         self._redis.close()
 
+    def _known_entry(self, sha256: str, known: Known) -> dict[str, bytes]:
+        """Return what to write where, which is nothing if it is too large or unsound."""
+        name = self._name(sha256)
+        data = msgspec.msgpack.encode(_Kept(name, known))
+        is_fit = len(data) <= LIMIT_BYTES and known.is_sound
+        return {_slot(KNOWN, name): data} if is_fit else {}
+
+    def _features_entries(
+        self, by: Rereads, sha256: str, known: Known, features: Features
+    ) -> dict[str, bytes]:
+        about = About(known.mime, known.facts, known.declaration)
+        entries = {}
+        for part, found in features.items():
+            name = self._part_name(by, sha256, part)
+            data = _sealed(_Read(name, found, about if part == Part(0) else None))
+            if len(data) <= FEATURES_LIMIT_BYTES:
+                entries[_slot(FEATURES, name)] = data
+        return entries
+
+    def _write(self, entries: dict[str, bytes], *, ended: str) -> None:
+        """Set all and delete `ended`, in one journey: Redis then writes to its disk once."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key, data in entries.items():
+                pipe.set(key, data, ex=KEEP_SECONDS)
+            pipe.delete(ended)
+            pipe.execute()
+
+    def _reread(self, sha256: str) -> Known | None:
+        """What this model's head says of features that any left, if all are there."""
+        if self._rereads is None:
+            return None
+        found = self._parts(self._rereads, sha256, frames=range(1))
+        about = found[Part(0)].about if Part(0) in found else None
+        if about is None:
+            return None
+        if about.facts.sampled > 1:
+            found |= self._parts(self._rereads, sha256, frames=range(1, about.facts.sampled))
+        features = {part: entry.features for part, entry in found.items()}
+        try:
+            known = reread(about, features, self._rereads)
+        except Exception as error:  # The detector's: the image can still be looked at.
+            log.debug("features_unreadable", why=repr(error))
+            return None
+        if known is None or not known.is_sound:
+            return None
+        for key, data in self._known_entry(sha256, known).items():
+            self._put(key, data)
+        return known
+
+    def _parts(self, by: Rereads, sha256: str, *, frames: Iterable[int]) -> dict[Part, _Read]:
+        """Return what is remembered of these frames, as served and re-encoded."""
+        parts = [Part(frame, again) for frame in frames for again in (False, True)]
+        names = [self._part_name(by, sha256, part) for part in parts]
+        keys = [_slot(FEATURES, name) for name in names]
+        values = self._ask(lambda: cast("list[bytes | None]", self._redis.mget(keys))) or []
+        found = zip(parts, names, values, strict=False)  # No values: Redis does not answer.
+        entries = {part: _unsealed(value or b"", name) for part, name, value in found}
+        return {part: entry for part, entry in entries.items() if entry is not None}
+
     def _name(self, sha256: str) -> bytes:
         return _digest(self._model, sha256)
+
+    def _part_name(self, by: Rereads, sha256: str, part: Part) -> bytes:
+        # The release too: it is what decoded, prepared and read declarations.
+        step = "re-encoded" if part.is_reencoded else "as served"
+        return _digest(self._release, by.features_id, sha256, str(part.frame), step)
 
     def _get(self, key: str) -> bytes:
         return self._ask(lambda: cast("bytes | None", self._redis.get(key))) or b""
@@ -167,8 +248,8 @@ class RedisCache:
     def _give_way(self) -> None:
         """Empty all slots: what is being scanned needs the room more."""
         try:
-            for kind in (KNOWN, SEEN):
-                for first in range(0, SLOTS, 1024):
+            for kind, slots in SLOTS_OF.items():
+                for first in range(0, slots, 1024):
                     self._redis.unlink(*(f"{kind}{slot}" for slot in range(first, first + 1024)))
         except RedisError as error:
             log.debug("cache_not_emptied", why=str(error))
@@ -182,4 +263,21 @@ def _digest(*parts: str) -> bytes:
 
 
 def _slot(kind: str, name: bytes) -> str:
-    return f"{kind}{int.from_bytes(name[:8]) % SLOTS}"
+    return f"{kind}{int.from_bytes(name[:8]) % SLOTS_OF[kind]}"
+
+
+def _sealed(entry: _Read) -> bytes:
+    """Return the entry after four bytes that tell whether it is whole: any bits make features."""
+    data = msgspec.msgpack.encode(entry)
+    return zlib.crc32(data).to_bytes(4) + data
+
+
+def _unsealed(data: bytes, name: bytes) -> _Read | None:
+    """Return the entry if it is whole and of this name."""
+    if data[:4] != zlib.crc32(data[4:]).to_bytes(4):
+        return None
+    try:
+        entry = _read.decode(data[4:])
+    except msgspec.MsgspecError:
+        return None
+    return entry if entry.name == name else None

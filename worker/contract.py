@@ -139,6 +139,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
     declaration: Declaration | None = None
     model: Model | None = None
     error: ScanError | None = None
+    judge: str = ""
+    """Digest of all that decided besides the image and the point; empty: not to be given again."""
+    fresh_until: float | None = None
+    """Until this Unix time the URL's hosts vouch for the bytes; None: they do not."""
 
 
 class WorkerBeat(Struct, frozen=True, kw_only=True):
@@ -150,6 +154,8 @@ class WorkerBeat(Struct, frozen=True, kw_only=True):
     precision: str
     device: str
     at: float
+    judge: str = ""
+    """What its outcomes will name as theirs."""
 
 
 def worker_key(name: str) -> str:

@@ -12,18 +12,19 @@ image that comes alone is begun at once. Bulk gives way to what people wait for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
 
 from .line import Line
-from .ports import Detector, Reading
+from .ports import Detector, Preprocessor, Reading
 from .settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -41,23 +42,30 @@ def load(settings: WorkerSettings) -> Detector:
 
     Raises DetectorUnusable, whatever was wrong with it.
     """
-    try:
-        chosen = {"weights": settings.weights} if settings.weights else {}
-        detector = _named(settings.detector)(
-            **chosen,
+    with _telling(settings):
+        detector: Detector = _named(settings.detector)(
+            **_weights(settings),
             engine=settings.engine,
             precision=settings.precision,
             batch_limit=settings.batch_limit,
         )
         _warm(detector)
-    except ImportError as error:
-        raise DetectorUnusable(
-            f"The detector {settings.detector} needs what is not installed ({error}): "
-            "pip install 'pinclip[worker]', or [torch] for PINCLIP_ENGINE=torch."
-        ) from error
-    except Exception as error:  # Weights are data: they can be wrong in any way.
-        raise DetectorUnusable(f"The detector {settings.detector} did not load: {error}") from error
     return detector
+
+
+def load_preprocessor(settings: WorkerSettings) -> Preprocessor:
+    """Return what prepares pictures for the detector that the settings name.
+
+    That is a function of the same module, NAME_preprocessor if the detector is loaded by NAME. It
+    is not asked of a detector to have one: without it, the whole of it is loaded.
+    Raises DetectorUnusable, whatever was wrong with it.
+    """
+    with _telling(settings):
+        found = _named(f"{settings.detector}_preprocessor", None)
+        if found is not None:
+            preprocessor: Preprocessor = found(**_weights(settings))
+            return preprocessor
+    return load(settings)
 
 
 @dataclass(eq=False)
@@ -165,10 +173,28 @@ def readings(answers: Sequence[Reading | Exception]) -> list[Reading]:
     return found
 
 
-def _named(name: str) -> Callable[..., Detector]:
+@contextmanager
+def _telling(settings: WorkerSettings) -> Iterator[None]:
+    """Whatever goes wrong inside is DetectorUnusable, with what to do about it."""
+    try:
+        yield
+    except ImportError as error:
+        raise DetectorUnusable(
+            f"The detector {settings.detector} needs what is not installed ({error}): "
+            "pip install 'pinclip[worker]', or [torch] for PINCLIP_ENGINE=torch."
+        ) from error
+    except Exception as error:  # Weights are data: they can be wrong in any way.
+        raise DetectorUnusable(f"The detector {settings.detector} did not load: {error}") from error
+
+
+def _named(name: str, *default: None) -> Any:
+    """Return the function that module:function names, or the default where there is none."""
     module, _, function = name.partition(":")
-    loader: Callable[..., Detector] = getattr(import_module(module), function)
-    return loader
+    return getattr(import_module(module), function, *default)
+
+
+def _weights(settings: WorkerSettings) -> dict[str, str]:
+    return {"weights": settings.weights} if settings.weights else {}
 
 
 def _warm(detector: Detector) -> None:

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -38,7 +38,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sdk.codes import ProblemCode, ScanErrorCode
 
+from . import freshness
+from .clock import SystemClock
 from .contract import UPLOAD_LIMIT_BYTES
+from .freshness import Freshness
 from .guard import (
     Address,
     Policy,
@@ -49,7 +52,7 @@ from .guard import (
     follow,
     own_addresses,
 )
-from .ports import Fetched, Refusal, Unchanged, Validator
+from .ports import Clock, Fetched, Refusal, Unchanged, Validator
 
 Resolver = Callable[[str], Sequence[str]]
 """Host name -> addresses as text. Blocks; raises OSError where there is no answer."""
@@ -103,8 +106,10 @@ class HttpFetcher:
         limits: Limits | None = None,
         resolver: Resolver = system_resolver,
         ssl_context: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._policy = policy
+        self._clock = clock or SystemClock()
         self._limits = limits = limits or Limits()
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal())
@@ -119,17 +124,16 @@ class HttpFetcher:
 
         A fetch that `close` interrupts raises concurrent.futures.CancelledError.
         """
-        final_url, answer = self._portal.call(self._fetch, url, timeout_seconds, None)
-        return _fetched(final_url, answer)
+        return _fetched(self._portal.call(self._fetch, url, timeout_seconds, None))
 
     def refetch(
         self, url: str, *, timeout_seconds: float, unless: Validator
     ) -> Fetched | Unchanged:
         """The same, but Unchanged where the URL that `unless` was made for says so itself."""
-        final_url, answer = self._portal.call(self._fetch, url, timeout_seconds, unless)
-        if answer.is_unchanged:
-            return Unchanged(final_url=final_url)
-        return _fetched(final_url, answer)
+        found = self._portal.call(self._fetch, url, timeout_seconds, unless)
+        if found.answer.is_unchanged:
+            return Unchanged(final_url=found.final_url, fresh_seconds=found.fresh_seconds)
+        return _fetched(found)
 
     def close(self) -> None:
         """End what is under way, close all connections and the thread. May be called again."""
@@ -138,9 +142,7 @@ class HttpFetcher:
             self._portal.call(self._portal.stop, True)
         self._stack.close()
 
-    async def _fetch(
-        self, url: str, timeout_seconds: float, unless: Validator | None
-    ) -> tuple[str, _Answer]:
+    async def _fetch(self, url: str, timeout_seconds: float, unless: Validator | None) -> _Found:
         try:
             target = check_url(url, self._policy)
         except UrlRefused as refused:
@@ -152,14 +154,15 @@ class HttpFetcher:
             f"{target.host} did not deliver within {timeout_seconds:g} s, redirects included.",
         )
 
-    async def _follow(self, target: Target, unless: Validator | None) -> tuple[str, _Answer]:
-        """Return (final URL, an answer that is no redirect)."""
-        seen = {target.url}
+    async def _follow(self, target: Target, unless: Validator | None) -> _Found:
+        """Return the first answer that is no redirect."""
+        seen, fresh = {target.url}, freshness.LIMIT_SECONDS
         for _ in range(self._limits.redirects + 1):
             is_final = unless is not None and unless.is_of(target.url)
             answer = await self._hop(_Question(target, unless if is_final else None))
+            fresh = min(fresh, self._fresh_seconds(answer))
             if answer.body is not None or answer.is_unchanged:
-                return target.url, answer
+                return _Found(target.url, answer, fresh)
             target = _next(target, answer.locations, self._policy)
             if target.url in seen:
                 raise Refusal(ScanErrorCode.FETCH_REDIRECTS, f"{target.host} redirects in a loop.")
@@ -168,6 +171,9 @@ class HttpFetcher:
             ScanErrorCode.FETCH_REDIRECTS,
             f"More than {self._limits.redirects} redirects, the last to {target.host}.",
         )
+
+    def _fresh_seconds(self, answer: _Answer) -> float:
+        return answer.freshness.seconds(self._clock.now()) if answer.freshness else 0.0
 
     async def _hop(self, question: _Question) -> _Answer:
         """Return the answer of the first address that takes a connection."""
@@ -383,7 +389,6 @@ _CHUNK_BYTES = 64
 _STEADY_SECONDS = 60
 """Between a change and a Date after which a second change in the same second is ruled out."""
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,256}"')
-_DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _STATUS = {
     401: ScanErrorCode.FETCH_FORBIDDEN,
@@ -424,6 +429,15 @@ class _Answer(NamedTuple):
     locations: Sequence[str] = ()
     is_unchanged: bool = False
     validator: Validator | None = None
+    freshness: Freshness | None = None
+
+
+class _Found(NamedTuple):
+    """Where redirects ended, and how long all on the way vouch for that."""
+
+    final_url: str
+    answer: _Answer
+    fresh_seconds: float
 
 
 class _Route(NamedTuple):
@@ -589,7 +603,7 @@ class _Line:
             self._backend.meter.expect_body()
             if question.unless and _is_unchanged(response, question.unless):
                 await response.aread()  # There is no body; its end keeps the line.
-                return _Answer(None, is_unchanged=True)
+                return _Answer(None, is_unchanged=True, freshness=_freshness(response))
             return await _read(response, target, self._limits.body_bytes)
         except _TROUBLE as error:
             is_connected = self._backend.stream is not None
@@ -686,7 +700,7 @@ def _is_unchanged(response: httpcore.Response, unless: Validator) -> bool:
 async def _read(response: httpcore.Response, target: Target, limit: int) -> _Answer:
     """Return what the response holds, as sent; raises Refusal unless it is 200 or a redirect."""
     if response.status in _REDIRECTS:
-        return _Answer(None, _header(response, "location"))
+        return _Answer(None, _header(response, "location"), freshness=_freshness(response))
     host = target.host
     _check_head(response, host, limit)
     chunks, size = [], 0
@@ -702,7 +716,11 @@ async def _read(response: httpcore.Response, target: Target, limit: int) -> _Ans
             )
     if not size:
         raise Refusal(ScanErrorCode.NOT_AN_IMAGE, f"{host} sent an empty body.")
-    return _Answer(b"".join(chunks), validator=_validator(response, target.url))
+    return _Answer(
+        b"".join(chunks),
+        validator=_validator(response, target.url),
+        freshness=_freshness(response),
+    )
 
 
 def _check_head(response: httpcore.Response, host: str, limit: int) -> None:
@@ -736,15 +754,11 @@ def _validator(response: httpcore.Response, url: str) -> Validator | None:
 
 def _steady_date(response: httpcore.Response) -> str | None:
     """Return Last-Modified if it lies so far back that a change since would show in it."""
-    modified = _only(_header(response, "last-modified"), _DATE)
-    date = _only(_header(response, "date"), _DATE)
+    values = _header(response, "last-modified")
+    modified, date = freshness.date_of(values), freshness.date_of(_header(response, "date"))
     if modified is None or date is None:
         return None
-    try:
-        age = parsedate_to_datetime(date) - parsedate_to_datetime(modified)
-    except ValueError:
-        return None
-    return modified if age.total_seconds() >= _STEADY_SECONDS else None
+    return values[0] if date - modified >= _STEADY_SECONDS else None
 
 
 def _only(values: Sequence[str], form: re.Pattern[str]) -> str | None:
@@ -752,13 +766,18 @@ def _only(values: Sequence[str], form: re.Pattern[str]) -> str | None:
     return values[0] if len(values) == 1 and form.fullmatch(values[0]) else None
 
 
-def _fetched(final_url: str, answer: _Answer) -> Fetched:
-    data = answer.body or b""
+def _freshness(response: httpcore.Response) -> Freshness | None:
+    return freshness.read(partial(_header, response))
+
+
+def _fetched(found: _Found) -> Fetched:
+    data = found.answer.body or b""
     return Fetched(
         data=data,
-        final_url=final_url,
+        final_url=found.final_url,
         sha256=sha256(data).hexdigest(),
-        validator=answer.validator,
+        validator=found.answer.validator,
+        fresh_seconds=found.fresh_seconds,
     )
 
 

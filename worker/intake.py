@@ -32,10 +32,10 @@ from .ports import (
     Cache,
     Clock,
     Decoder,
-    Detector,
     Fetched,
     Fetcher,
     Frame,
+    Preprocessor,
     Refusal,
     Seen,
     Unchanged,
@@ -63,6 +63,8 @@ class Bytes(Struct, frozen=True, kw_only=True):
     data: bytes
     input: Input
     known: Known | None = None
+    fresh_until: float | None = None
+    """Until this Unix time the hosts of its URL vouch for it; None: they do not."""
 
     @property
     def sha256(self) -> str:
@@ -126,7 +128,7 @@ class Source:
         return Bytes(data=data, input=known, known=self._cache.known(known.sha256 or ""))
 
     def _fetched(self, url: str, deadline: float) -> Bytes:
-        place = self._canonical(url)
+        place, asked_at = self._canonical(url), self._clock.now()
         seen = self._cache.seen(place)
         known = self._cache.known(seen.sha256) if seen else None
         fetched: Fetched | Unchanged
@@ -134,13 +136,19 @@ class Source:
             fetched = self._refetch(url, deadline, seen.validator)
             if isinstance(fetched, Unchanged):
                 found = _by_server(url, fetched.final_url, seen.sha256, seen.size)
-                return Bytes(data=b"", input=found, known=known)
+                until = _until(asked_at, fetched)
+                return Bytes(data=b"", input=found, known=known, fresh_until=until)
         else:
             fetched = self._fetch(url, deadline)
         if seen or fetched.validator:
             self._cache.saw(place, _seen(fetched))
         found = _by_server(url, fetched.final_url, fetched.sha256, len(fetched.data))
-        return Bytes(data=fetched.data, input=found, known=self._cache.known(fetched.sha256))
+        return Bytes(
+            data=fetched.data,
+            input=found,
+            known=self._cache.known(fetched.sha256),
+            fresh_until=_until(asked_at, fetched),
+        )
 
     def _refetch(self, url: str, deadline: float, unless: Validator) -> Fetched | Unchanged:
         try:
@@ -195,13 +203,13 @@ def recall(
 
 
 class Preparer:
-    """Turns bytes into arrays for one detector. Thread-safe."""
+    """Turns bytes into arrays for one detector, loaded or not. Thread-safe."""
 
     def __init__(
         self,
         *,
         decoder: Decoder,
-        detector: Detector,
+        detector: Preprocessor,
         read_declaration: Callable[[bytes], Declaration | None],
     ) -> None:
         self._decoder = decoder
@@ -244,6 +252,11 @@ def _seen(fetched: Fetched) -> Seen | None:
     if fetched.validator is None:
         return None
     return Seen(sha256=fetched.sha256, size=len(fetched.data), validator=fetched.validator)
+
+
+def _until(asked_at: float, fetched: Fetched | Unchanged) -> float | None:
+    """Count from when it was asked, since no host can count what its answer took to come."""
+    return asked_at + fetched.fresh_seconds if fetched.fresh_seconds > 0 else None
 
 
 def _by_server(url: str, final_url: str, sha256: str, size: int) -> Input:

@@ -2,6 +2,7 @@
 
     Prepared, readings --of--> Known --waits_for--> None: judge it    or the frame to score again
                                Known --judged-----> Judgement          <-- again, re-encoded
+    About, features, another head --reread--> Known
 
 A scan that was just scored and one whose image was scored an hour ago by another worker are
 judged from the same Known by the same lines, so that a cache cannot change a verdict. Which
@@ -10,12 +11,15 @@ verdict follows is decided by verdicts.py alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from sdk.wire import Declaration, Input, InputKind, PointName
 
-from .ports import Point, Reading
+from .ports import Point, Reading, Rereads
 from .verdicts import Case, Facts, Judgement, judge, to_confirm
 
 
@@ -64,6 +68,25 @@ class Known(Struct, frozen=True, array_like=True):
         )
 
 
+class About(Struct, frozen=True, array_like=True):
+    """What a Known says of an image that no model said."""
+
+    mime: str
+    facts: Facts
+    declaration: Declaration | None
+
+
+class Part(NamedTuple):
+    """One of an image's sampled frames, as served or re-encoded."""
+
+    frame: int
+    is_reencoded: bool = False
+
+
+Features = Mapping[Part, bytes]
+"""What the model's head read of each part of an image that it saw."""
+
+
 def of(reading: Reading) -> KnownReading:
     """Return the reading by value, so that it outlives its detector."""
     return KnownReading(
@@ -72,6 +95,25 @@ def of(reading: Reading) -> KnownReading:
         slice=reading.slice,
         points={name: _point(point) for name, point in reading.points.items()},
     )
+
+
+def reread(about: About, features: Features, by: Rereads) -> Known | None:
+    """Return what `by` says of an image whose features are kept; None where a frame is missing.
+
+    Raises ValueError for features that it cannot read.
+    """
+    parts = [Part(frame) for frame in range(about.facts.sampled)]
+    if not parts or not features.keys() >= set(parts):
+        return None
+    readings = tuple(of(reading) for reading in by.reread([features[part] for part in parts]))
+    known = Known(readings, about.mime, about.facts, about.declaration)
+    # Only the frame with the highest score is ever scored again (verdicts.to_confirm).
+    frame = max(range(len(readings)), key=lambda index: readings[index].score)
+    again = features.get(Part(frame, is_reencoded=True))
+    if again is None:
+        return known
+    (reading,) = by.reread([again])
+    return replace(known, again=Again(frame, of(reading)))
 
 
 def case(known: Known, *, point: PointName, calibration_id: str, seen_as: Input) -> Case:

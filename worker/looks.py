@@ -27,8 +27,8 @@ from sdk.wire import Input, InputKind, Priority
 
 from .contract import Entry
 from .intake import Bytes, Prepared
-from .known import Again, Known, described, of
-from .ports import Claim, Reading
+from .known import Again, Known, Part, described, of
+from .ports import Claim, Featured, Reading
 
 
 @dataclass(eq=False)
@@ -40,6 +40,8 @@ class Held:
     input: Input
     at: Get | Look | None = None
     """What it waits for."""
+    fresh_until: float | None = None
+    """Until this Unix time the hosts of its URL vouch for its bytes; None: they do not."""
     is_cached: bool = False
     """It was judged from what was known before, and no model ran for it."""
     is_over: bool = False
@@ -98,6 +100,8 @@ class Look:
     """Other workers leave these bytes to us."""
     is_news: bool = False
     """`known` holds what no cache has."""
+    features: dict[Part, bytes] = field(default_factory=dict)
+    """What the model's head read, where the detector tells."""
     promise: Future[Any] | None = None
     """What the engine owes."""
 
@@ -114,18 +118,24 @@ class Look:
     def learn(self, readings: Sequence[Reading]) -> None:
         """Take what the model said: of all frames, or of the one that was re-encoded."""
         found = tuple(of(reading) for reading in readings)
+        parts = [Part(frame) for frame in range(len(readings))]
         if self.known is not None and self.frame is not None:
+            parts = [Part(self.frame, is_reencoded=True)]
             self.known = replace(self.known, again=Again(self.frame, found[0]))
         elif self.prepared is not None:
             about = self.prepared
             self.known = Known(found, about.mime, about.facts, about.declaration)
+        for part, reading in zip(parts, readings, strict=True):
+            if isinstance(reading, Featured) and reading.features is not None:
+                self.features[part] = reading.features
         self.is_news = True
 
     def join(self, held: Held, get: Get) -> None:
         """Let the scan, whose bytes came by `get`, wait for this look."""
         self.waiting.append(held)
         held.at = self
-        held.input = _as_asked(held.claim.entry, get.got or self.got)
+        got = get.got or self.got
+        held.input, held.fresh_until = _as_asked(held.claim.entry, got), got.fresh_until
         self._describe(held)
 
     def describe(self) -> None:

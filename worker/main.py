@@ -40,7 +40,7 @@ from rq.worker_registration import clean_worker_registry
 
 from sdk.wire import Model
 
-from . import declarations, engine, jobs, log, uploads
+from . import declarations, engine, jobs, log, memory, uploads
 from .cache import RedisCache
 from .clock import SystemClock
 from .contract import DRAIN, QUEUE, WORKER_BEAT_SECONDS, WorkerBeat
@@ -50,7 +50,7 @@ from .fetcher import HttpFetcher
 from .guard import Policy
 from .intake import Preparer, Source
 from .ledger import StreamLedger, connect
-from .ports import Clock, Detector, Unavailable
+from .ports import Clock, Detector, Unavailable, judge
 from .settings import WorkerSettings
 from .shift import Shift
 from .supervisor import SETTINGS_STATUS
@@ -161,6 +161,7 @@ class TicketWorker(SimpleWorker):
 
 def run(settings: WorkerSettings) -> int:
     """One worker has run until it was told to stop; returns the exit status."""
+    memory.give_back()
     log.setup(settings.log_level, "worker")
     stop = Stop()
     stop.install()
@@ -294,7 +295,7 @@ def _shift(
 ) -> Shift:
     """Build the Shift on the real parts; `stack` closes them in the right order."""
     policy = Policy(settings.fetch_allow_networks, settings.fetch_allow_ports)
-    fetcher = HttpFetcher(policy)
+    fetcher = HttpFetcher(policy, clock=clock)
     stack.callback(fetcher.close)
     decoder = DecodePool(processes=settings.decode_processes)
     stack.callback(decoder.close)
@@ -341,6 +342,7 @@ def beating(
         precision=detector.precision,
         device=detector.device,
         at=clock.now(),
+        judge=judge(detector),
     )
 
     def run() -> None:

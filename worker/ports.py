@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import msgspec
 from msgspec import Struct
 
 from sdk.codes import SCAN_ERRORS, ScanErrorCode
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .known import Known
+    from .known import Features, Known
 
 
 class Refusal(Exception):
@@ -84,6 +86,21 @@ def _digest(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
 
 
+def judge(detector: Detector) -> str:
+    """Return a digest (hex) of all that a verdict depends on but the image and the point.
+
+    The release decides from readings, and reads declarations; so it is a part of the judge.
+    """
+    parts = (
+        version("pinclip"),
+        detector.weights_sha256,
+        detector.calibration_id,
+        detector.engine,
+        detector.precision,
+    )
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
 class Fetched(Struct, frozen=True, kw_only=True):
     """The body of one URL: bytes as served, the URL they came from, and their sha256 (hex)."""
 
@@ -91,12 +108,16 @@ class Fetched(Struct, frozen=True, kw_only=True):
     final_url: str
     sha256: str
     validator: Validator | None = None
+    fresh_seconds: float = 0.0
+    """For so long after it was asked the host, and each that redirected, vouches for its answer."""
 
 
 class Unchanged(Struct, frozen=True, kw_only=True):
     """The URL still has the bytes that its validator stands for (304)."""
 
     final_url: str
+    fresh_seconds: float = 0.0
+    """As with Fetched."""
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -161,12 +182,25 @@ class Reading(Protocol):
     def points(self) -> Mapping[str, Point]: ...  # noqa: D102
 
 
-class Detector(Protocol):
-    """The model. Only `forward` touches the device, on one thread; `prepare` is thread-safe."""
+class Preprocessor(Protocol):
+    """The part of a Detector that needs no device: which one it is, and what it takes."""
 
     weights_id: str
     weights_sha256: str
     calibration_id: str
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(H, W, 3) upright RGB -> (3, S, S), what `forward` takes; thread-safe."""
+        ...
+
+    def prepare_reencoded(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same for the picture at half its size and JPEG quality 70; thread-safe too."""
+        ...
+
+
+class Detector(Preprocessor, Protocol):
+    """The model. Only `forward` touches the device, on one thread."""
+
     batch_limit: int
     engine: str
     precision: str
@@ -174,20 +208,35 @@ class Detector(Protocol):
     reason: str
     """Why this engine and this number format: for the log."""
 
-    def prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) upright RGB -> (3, S, S), what `forward` takes."""
-        ...
-
-    def prepare_reencoded(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The same for the picture at half its size and JPEG quality 70; thread-safe too."""
-        ...
-
     def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, 3, S, S), 1 <= B <= batch_limit -> (B, K) raw outputs."""
         ...
 
     def finish(self, outputs: NDArray[np.float32]) -> Sequence[Reading]:
         """(B, K) raw outputs -> B readings, same order."""
+        ...
+
+
+@runtime_checkable
+class Featured(Protocol):
+    """What a Reading may have besides: what the model's head read of the picture, as bytes."""
+
+    @property
+    def features(self) -> bytes | None: ...  # noqa: D102 - for Rereads.reread
+
+
+@runtime_checkable
+class Rereads(Protocol):
+    """What a Detector may have besides: readings from features, without a forward pass.
+
+    `features_id` names all that makes features and not what reads them: a detector takes those of
+    any other with the same one, whatever its head and its calibration.
+    """
+
+    features_id: str
+
+    def reread(self, features: Sequence[bytes]) -> Sequence[Reading]:
+        """Return a reading for each, or raise ValueError for what it cannot read; thread-safe."""
         ...
 
 
@@ -255,15 +304,15 @@ class Cache(Protocol):
     """
 
     def known(self, sha256: str) -> Known | None:
-        """What this very model said of these bytes, if that is remembered."""
+        """What this very model said, or says of what is remembered, of these bytes."""
         ...
 
     def claim(self, sha256: str) -> bool:
         """True if no other worker is looking at these bytes; it is ours for a few seconds."""
         ...
 
-    def keep(self, sha256: str, known: Known) -> None:
-        """Remember this, and end the claim."""
+    def keep(self, sha256: str, known: Known, features: Features | None = None) -> None:
+        """Remember this and the features it was told from, if there are any; end the claim."""
         ...
 
     def release(self, sha256: str) -> None:

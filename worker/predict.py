@@ -1,9 +1,7 @@
 """`pinclip predict`: scores files on this machine, with what a worker uses and without Redis.
 
     paths --find--> files, in order --read, decode, prepare--> items --forward--> judge --> lines
-                                    (a pool, up to two batches ahead)  (one thread)  ^
-                                                                           |         |
-                            a score that accuses: prepare again, re-encoded --forward
+                                    (a pool, up to two batches ahead) (one thread) (confirm.py)
 
 stdout has a line for each file, in the order of the paths: a table, or JSON objects (--json).
 A file that cannot be scored has an `error` and makes the exit status 7; the others are still
@@ -21,10 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 from msgspec import UNSET, Struct, UnsetType
 
 from sdk.codes import SCAN_ERRORS, ScanErrorCode
@@ -32,19 +28,14 @@ from sdk.environment import SettingsError, load
 from sdk.wire import Declaration, OperatingPoint, PointName, Reason, Verdict
 
 from . import declarations, engine, log
+from .confirm import Confirmer, Subject
 from .decoding import DecodePool
 from .engine import DetectorUnusable, Engine
 from .intake import Prepared, Preparer
 from .ports import Reading, Refusal
 from .settings import WorkerSettings
 from .supervisor import SETTINGS_STATUS
-from .verdicts import Case, judge, to_confirm
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-logger = structlog.get_logger()
+from .verdicts import Judgement
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".apng", ".webp", ".gif", ".avif", ".bmp", ".heic", ".heif"}
@@ -87,16 +78,6 @@ class Item(Struct, frozen=True, kw_only=True):
     error: PathError | None = None
 
 
-class Look(Struct, frozen=True):
-    """What the model said of a path, and the frame to be scored again, if its verdict needs it."""
-
-    path: str
-    data: bytes
-    readings: Sequence[Reading]
-    case: Case
-    frame: int | None
-
-
 def main(argv: Sequence[str]) -> int:
     """Every path is scored or has its error on stdout; returns the exit status."""
     args = _parser().parse_args(argv)
@@ -136,6 +117,7 @@ class Predictor:
         self._preparer = preparer
         self._engine = engine
         self._pool = pool
+        self._confirmer = Confirmer(preparer, engine, pool)
 
     @classmethod
     @contextmanager
@@ -203,66 +185,29 @@ class Predictor:
     def _lines(
         self, batch: list[Item], scored: Future[list[Reading | Exception]], point: PointName
     ) -> Iterator[Line]:
-        answers = iter(scored.result())
-        looks = [self._look(item, answers, point) for item in batch]
-        again = self._again([look for look in looks if isinstance(look, Look)])
-        for item, look in zip(batch, looks, strict=True):
-            yield _line(look, again.get(item.path)) if isinstance(look, Look) else look
-
-    def _look(
-        self, item: Item, answers: Iterator[Reading | Exception], point: PointName
-    ) -> Look | Line:
-        """Take the item's own answers; what is known after them, or a line with its error."""
-        if item.prepared is None:
-            return Line(path=item.path, error=item.error or UNSET)
-        own = [next(answers) for _ in item.prepared.arrays]
-        case = Case(
-            point=point,
-            calibration_id=self._engine.detector.calibration_id,
-            facts=item.prepared.facts,
-            declaration=item.prepared.declaration,
-        )
-        try:
-            readings = engine.readings(own)
-            return Look(item.path, item.data, readings, case, to_confirm(readings, case))
-        except Exception as error:  # So is what the model makes of it.
-            return Line(path=item.path, error=path_error(error))
-
-    def _again(self, looks: Iterable[Look]) -> dict[str, Reading]:
-        """Score again, re-encoded, the frames on which a verdict hangs; return readings by path.
-
-        What cannot be had is left out.
-        """
-        asked = {look.path: look for look in looks if look.frame is not None}
-        if not asked:  # An empty batch, too, would wait for the one in the model.
-            return {}
-        arrays = list(self._pool.map(self._prepare_again, asked.values()))
-        ready = [each for each in arrays if not isinstance(each, Exception)]
-        scored = iter(self._engine.score(ready).result())
-        answers = [each if isinstance(each, Exception) else next(scored) for each in arrays]
-        return dict(_heard(zip(asked, answers, strict=True)))
-
-    def _prepare_again(self, look: Look) -> NDArray[np.float32] | Exception:
-        try:
-            return self._preparer.prepare_again(look.data, look.frame or 0)
-        except Exception as error:  # The score then stays unconfirmed.
-            return error
+        subjects = [_subject(item, item.prepared) for item in batch if item.prepared]
+        judged = iter(self._confirmer.judge(subjects, scored.result(), point=point))
+        for item in batch:
+            if item.prepared is None:
+                yield Line(path=item.path, error=item.error or UNSET)
+            else:
+                yield _line(item.path, next(judged), item.prepared.declaration)
 
 
-def _heard(answers: Iterable[tuple[str, Reading | Exception]]) -> Iterator[tuple[str, Reading]]:
-    """Yield the paths that have a reading; log why the others have none."""
-    for path, answer in answers:
-        if isinstance(answer, Exception):
-            logger.warning("score_unconfirmed", path=path, why=repr(answer))
-        else:
-            yield path, answer
-
-
-def _line(look: Look, again: Reading | None) -> Line:
-    judgement = judge(look.readings, look.case, again=again)
-    return Line(
-        path=look.path, declaration=look.case.declaration, **msgspec.structs.asdict(judgement)
+def _subject(item: Item, prepared: Prepared) -> Subject:
+    return Subject(
+        name=item.path,
+        frames=len(prepared.arrays),
+        facts=prepared.facts,
+        declaration=prepared.declaration,
+        data=lambda: item.data,
     )
+
+
+def _line(path: str, judged: Judgement | Exception, declaration: Declaration | None) -> Line:
+    if isinstance(judged, Exception):
+        return Line(path=path, error=path_error(judged))
+    return Line(path=path, declaration=declaration, **msgspec.structs.asdict(judged))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import structlog
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from sdk.codes import ScanErrorCode
 from sdk.wire import Model, Status
@@ -32,9 +32,9 @@ from .bench import Bench
 from .contract import ATTEMPT_LIMIT, BEAT_SECONDS, Outcome
 from .engine import Engine
 from .intake import Preparer, Source, overdue
-from .known import Known
+from .known import Known, case, waits_for
 from .looks import Held, input_of
-from .ports import Cache, Claim, Clock, Ledger, Refusal, Unavailable
+from .ports import Cache, Claim, Clock, Ledger, Refusal, Unavailable, judge
 from .verdicts import Judgement
 
 LOOK_SECONDS = 0.02
@@ -85,6 +85,7 @@ class Shift:
         self._beat_seconds = beat_seconds
         detector = engine.detector
         self._model = Model(id=detector.weights_id, weights_sha256=detector.weights_sha256)
+        self._judge = judge(detector)
 
         self._bench = Bench(
             source=source,
@@ -219,7 +220,19 @@ class Shift:
 
     def _complete(self, held: Held, known: Known, judgement: Judgement) -> None:
         outcome = _completed(held, judgement, known, worker=self._worker, model=self._model)
+        if self._is_last_word(held, known):
+            outcome = replace(outcome, judge=self._judge, fresh_until=held.fresh_until)
         self._end(held, outcome)
+
+    def _is_last_word(self, held: Held, known: Known) -> bool:
+        """False for a verdict that another look might change: its second score could not be had."""
+        asked = case(
+            known,
+            point=held.claim.entry.operating_point,
+            calibration_id=self._engine.detector.calibration_id,
+            seen_as=held.input,
+        )
+        return waits_for(known, asked) is None
 
     def _fail(self, held: Held, error: Exception) -> None:
         if held.is_over:

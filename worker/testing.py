@@ -1,6 +1,7 @@
 """Fakes of the worker's seams, which pass the same suites as the real ones (tests/seams).
 
     FixedDetector     score = brightness of the picture; 8 x 8 pixels, no weights
+    HeadedDetector    the same with features, and a head that can be another
     ScriptedFetcher   {url: bytes or Refusal}
     InProcessDecoder  the real decode, without the child process
     MemoryCache       a dict that several workers may share
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .known import Known
+    from .known import Features, Known
 
 SIDE = 8
 """Side of what FixedDetector.prepare returns, in pixels."""
@@ -108,6 +109,48 @@ class FixedDetector:
         return [FixedReading(score=score, probability=score) for score in scores]
 
 
+class HeadedReading(FixedReading, frozen=True, kw_only=True):
+    """A ports.Reading that is Featured."""
+
+    features: bytes | None = None
+
+
+class HeadedDetector(FixedDetector):
+    """A FixedDetector that Rereads: its features are the mean brightness, its head a factor.
+
+    `tower` and `head` name what a real one would have; `sizes` has those of the batches it saw.
+    """
+
+    def __init__(self, *, tower: str = "tower", head: float = 1.0) -> None:
+        super().__init__()
+        self.features_id = hashlib.sha256(tower.encode()).hexdigest()
+        self.weights_sha256 = hashlib.sha256(f"{tower} {head}".encode()).hexdigest()
+        self.head = head
+        self.sizes: list[int] = []
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, 3, 8, 8) -> (B, 1) mean brightness."""
+        self.sizes.append(len(batch))
+        return super().forward(batch)
+
+    def finish(self, outputs: NDArray[np.float32]) -> Sequence[HeadedReading]:
+        """(B, 1) -> B readings; the score is the head times the brightness."""
+        scores = [round(float(output) * self.head, 6) for output in outputs[:, 0]]
+        return [
+            HeadedReading(score=score, probability=score, features=row.tobytes())
+            for score, row in zip(scores, outputs, strict=True)
+        ]
+
+    def reread(self, features: Sequence[bytes]) -> Sequence[HeadedReading]:
+        """Return readings of float32 features; raises ValueError for what is not one number."""
+        import numpy as np
+
+        rows = [np.frombuffer(kept, np.float32) for kept in features]
+        if any(row.shape != (1,) or not np.isfinite(row).all() for row in rows):
+            raise ValueError("Features are one number.")
+        return self.finish(np.array(rows))
+
+
 def load_fixed(*, engine: str, precision: str, batch_limit: int) -> FixedDetector:
     """Load a FixedDetector as a worker loads the real one; `engine` and `precision` are unread."""
     del engine, precision
@@ -117,13 +160,15 @@ def load_fixed(*, engine: str, precision: str, batch_limit: int) -> FixedDetecto
 class ScriptedFetcher:
     """A ports.Fetcher of fixed answers; `asked` lists the URLs in the order they came.
 
-    Each body has an ETag of its own; `spared` lists the URLs answered by Unchanged.
+    Each body has an ETag of its own; `spared` lists the URLs answered by Unchanged. `fresh` says
+    how many seconds each answer of a URL is fresh; none, where it says nothing.
     """
 
     def __init__(self, answers: Mapping[str, bytes | Refusal]) -> None:
         self.answers = dict(answers)
         self.asked: list[str] = []
         self.spared: list[str] = []
+        self.fresh: dict[str, float] = {}
 
     def fetch(self, url: str, *, timeout_seconds: float) -> Fetched:
         """Return the scripted body, or raise the scripted Refusal; fetch_dns for other URLs."""
@@ -134,7 +179,10 @@ class ScriptedFetcher:
             raise answer
         sha256 = hashlib.sha256(answer).hexdigest()
         validator = Validator.of(url, etag=f'"{sha256}"')
-        return Fetched(data=answer, final_url=url, sha256=sha256, validator=validator)
+        fresh = self.fresh.get(url, 0.0)
+        return Fetched(
+            data=answer, final_url=url, sha256=sha256, validator=validator, fresh_seconds=fresh
+        )
 
     def refetch(
         self, url: str, *, timeout_seconds: float, unless: Validator
@@ -144,7 +192,7 @@ class ScriptedFetcher:
         if fetched.validator != unless:
             return fetched
         self.spared.append(url)
-        return Unchanged(final_url=url)
+        return Unchanged(final_url=url, fresh_seconds=fetched.fresh_seconds)
 
 
 class InProcessDecoder:
@@ -175,8 +223,9 @@ class MemoryCache:
         self.claims.add(sha256)
         return is_free
 
-    def keep(self, sha256: str, known: Known) -> None:
-        """See ports.Cache."""
+    def keep(self, sha256: str, known: Known, features: Features | None = None) -> None:
+        """See ports.Cache; features are forgotten, since no other model asks."""
+        del features
         self.images[sha256] = known
         self.release(sha256)
 

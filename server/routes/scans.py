@@ -21,15 +21,20 @@ RETRY_SECONDS = 1
 """Retry-After of a scan that is not final."""
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,6})"?', re.IGNORECASE)
+_ANEW = re.compile(r"no-cache|no-store|max-age=0+", re.IGNORECASE)
 
 
 @post("/", status_code=202, operation_id="submitScan")
 async def submit(request: AnyRequest, desk: GivenDesk) -> Response[Scan]:
-    """Accept one image to be judged: 202, or 200 if `Prefer: wait=N` was long enough."""
+    """Accept one image to be judged: 202, or 200 if it is known or the wait was long enough."""
     asked = read_scan_request(await read_json(request))
     seconds = preferred_wait(request.headers.getall("prefer", []))
     scan = await rules.submit(
-        asked, request_id=request.headers[REQUEST_ID], wait_seconds=seconds or 0, desk=desk
+        asked,
+        request_id=request.headers[REQUEST_ID],
+        wait_seconds=seconds or 0,
+        is_anew=wants_anew(request.headers.getall("cache-control", [])),
+        desk=desk,
     )
     return _answer(scan, seconds)
 
@@ -51,6 +56,11 @@ def preferred_wait(values: list[str]) -> int | None:
         if found:
             return min(int(found[1]), WAIT_LIMIT_SECONDS)
     return None
+
+
+def wants_anew(values: list[str]) -> bool:
+    """True if Cache-Control (RFC 9111, 5.2.1) asks for no answer that was given before."""
+    return any(_ANEW.fullmatch(directive.strip()) for directive in ",".join(values).split(","))
 
 
 def _answer(scan: Scan, seconds: int | None) -> Response[Scan]:

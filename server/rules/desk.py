@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from server.ports import Board, Clock, Queue, Records, Spool
+from server.ports import Board, Clock, Precedents, Queue, Records, Spool
 from worker.guard import Policy
 
 from .readiness import Readiness
@@ -45,6 +45,7 @@ class Desk:
     """The ports of one server, the state of its health, and whether it is stopping."""
 
     records: Records
+    precedents: Precedents
     board: Board
     queue: Queue
     spool: Spool

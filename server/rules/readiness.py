@@ -110,13 +110,18 @@ class Readiness:
         self._workers: Sequence[WorkerBeat] = ()
         self._fault: Unavailable | None = None
 
-    async def admit(self, priority: Priority = Priority.INTERACTIVE) -> None:
-        """Return if one more scan can be taken, and count it; raises Unavailable or Refused."""
+    async def judges(self) -> frozenset[str]:
+        """Return whose verdicts count now, as beats name them; raises Unavailable if nobody's."""
         await self._look()
         if self._fault:
             raise Unavailable(self._fault.part, self._fault.detail, self._fault.retry_after)
         if not self._workers:
             raise _no_worker()
+        return frozenset(beat.judge for beat in self._workers if beat.judge)
+
+    async def admit(self, priority: Priority = Priority.INTERACTIVE) -> None:
+        """Return if one more scan can be taken, and count it; raises Unavailable or Refused."""
+        await self.judges()
         limit = self._limit(priority)
         if self._depth >= limit:
             raise self._queue_full(priority, limit)

@@ -1,12 +1,16 @@
 """What happens to a scan between its request and its answer. Knows nothing of HTTP or stores.
 
-request -> may be fetched? -> parts ready? -> records.open COMMIT -> board.post -> ring
-            refused            503             from here on the scan exists, and whatever
-                                               fails after it is mended by the sweep
+request -> may be fetched? -> parts ready? -> known? -> records.open COMMIT: completed
+            refused            503             | no
+                                               v
+                                              room? --> records.open COMMIT -> board.post -> ring
+                                              503       from here on the scan exists, and whatever
+                                                        fails after it is mended by the sweep
 """
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 
 import anyio
@@ -19,9 +23,10 @@ from server import ids
 from server.ports import Opened, Unavailable
 from server.refused import Refused
 from worker.contract import DEADLINE_SECONDS, Entry
-from worker.guard import Policy, UrlRefused, check_url
+from worker.guard import Policy, Target, UrlRefused, check_url
 
 from .desk import Desk
+from .recall import recalled
 from .requests import pointer_to
 
 TOLD_SECONDS = 0.9
@@ -32,19 +37,24 @@ FIRST_SEQUENCE = 1
 _log = structlog.get_logger(__name__)
 
 
-async def submit(request: ScanRequest, *, request_id: str, wait_seconds: float, desk: Desk) -> Scan:
+async def submit(
+    request: ScanRequest, *, request_id: str, wait_seconds: float, is_anew: bool, desk: Desk
+) -> Scan:
     """Record the scan, hand it to the workers, and return it final if that is soon enough.
 
-    Raises Refused or Unavailable; then there is no scan.
+    It is final at once if a verdict on record may be given again, unless it shall be looked at
+    anew. Raises Refused or Unavailable; then there is no scan.
     """
-    upload = await _check(request, desk)
-    opened = _opened(request, upload, request_id=request_id, now=desk.clock.now())
+    found = await _check(request, desk)
+    opened = _opened(request, found, request_id=request_id, now=desk.clock.now())
     try:
         with anyio.fail_after(TOLD_SECONDS):
-            await desk.readiness.admit(request.priority)
-            await desk.records.open(opened)
+            opened = await _accepted(opened, is_anew=is_anew, desk=desk)
     except TimeoutError as error:
         raise Unavailable("store", f"no answer within {TOLD_SECONDS:g} s") from error
+    if opened.scan.status.is_final:
+        _log_recalled(opened)
+        return opened.scan
     await _announce(opened.entry, desk)
     if wait_seconds:
         with suppress(Unavailable):  # it is accepted, whatever fails now
@@ -65,18 +75,32 @@ async def wait(scan_id: str, *, seconds: float, desk: Desk) -> Scan:
     return await get(scan_id, desk=desk)
 
 
-async def _check(request: ScanRequest, desk: Desk) -> Upload | None:
-    """Return the upload that the request names, if it names one; raises Refused."""
+async def _accepted(opened: Opened, *, is_anew: bool, desk: Desk) -> Opened:
+    """Record the scan, and return it as recorded: final, or waiting for a worker."""
+    judges = await desk.readiness.judges()
+    if judges and not is_anew:
+        precedents = await desk.precedents.precedents(opened)
+        final = recalled(opened, precedents, judges=judges, now=desk.clock.now())
+        if final is not None:
+            opened = msgspec.structs.replace(opened, scan=final)
+    if not opened.scan.status.is_final:
+        await desk.readiness.admit(opened.entry.priority)
+    await desk.records.open(opened)
+    return opened
+
+
+async def _check(request: ScanRequest, desk: Desk) -> Upload | Target | None:
+    """Return the upload or the place that the request names; raises Refused."""
     if not isinstance(request.upload_id, msgspec.UnsetType):
         return await _named_upload(request.upload_id, desk)
     if not isinstance(request.url, msgspec.UnsetType):
-        _check_url(request.url, desk.policy)
+        return _check_url(request.url, desk.policy)
     return None
 
 
-def _check_url(url: str, policy: Policy) -> None:
+def _check_url(url: str, policy: Policy) -> Target:
     try:
-        check_url(url, policy)
+        return check_url(url, policy)
     except UrlRefused as refused:
         fault = Fault(pointer_to("url"), refused.code, refused.detail)
         raise Refused(refused.code, refused.detail, errors=[fault]) from refused
@@ -94,8 +118,11 @@ async def _named_upload(upload_id: str, desk: Desk) -> Upload:
     raise Refused(code, detail, errors=[Fault(pointer_to("upload_id"), code, detail)])
 
 
-def _opened(request: ScanRequest, upload: Upload | None, *, request_id: str, now: float) -> Opened:
+def _opened(
+    request: ScanRequest, found: Upload | Target | None, *, request_id: str, now: float
+) -> Opened:
     scan_id = ids.scan_id(now)
+    upload = found if isinstance(found, Upload) else None
     url = None if isinstance(request.url, msgspec.UnsetType) else request.url
     entry = Entry(
         scan_id=scan_id,
@@ -114,7 +141,14 @@ def _opened(request: ScanRequest, upload: Upload | None, *, request_id: str, now
         sequence=FIRST_SEQUENCE,
         created_at=ids.rfc3339(now),
     )
-    return Opened(scan=scan, entry=entry, context=request.context, metadata=request.metadata)
+    place = _digest(found.url) if isinstance(found, Target) else None
+    return Opened(
+        scan=scan, entry=entry, place=place, context=request.context, metadata=request.metadata
+    )
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
 def _input(entry: Entry, upload: Upload | None) -> Input:
@@ -131,6 +165,16 @@ async def _announce(entry: Entry, desk: Desk) -> None:
             await desk.queue.ring()
     except (Unavailable, TimeoutError) as error:
         _log.warning("scan_not_announced", scan_id=entry.scan_id, reason=str(error))
+
+
+def _log_recalled(opened: Opened) -> None:
+    scan, verdict = opened.scan, opened.scan.verdict
+    _log.info(
+        "scan_recalled",
+        scan_id=scan.id,
+        request_id=opened.entry.request_id,
+        verdict=verdict.value if verdict else None,
+    )
 
 
 async def _recorded(scan_id: str, desk: Desk) -> Scan | None:

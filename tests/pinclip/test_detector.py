@@ -8,13 +8,25 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
+from safetensors.numpy import save_file
 
 import pinclip
 from pinclip.detector import Detector, load
-from pinclip.weights import open_weights
+from pinclip.weights import (
+    Calibration,
+    File,
+    Meta,
+    WeightsError,
+    calibration_id,
+    digest,
+    features_identity,
+    open_weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +82,7 @@ def test_predict_takes_photographs_for_photographs(
 def test_forward_gives_an_output_for_each_image(detector: Detector) -> None:
     batch = np.zeros((2, 3, 224, 224), np.float32)
 
-    assert detector.forward(batch).shape == (2, 5)
+    assert detector.forward(batch).shape == (2, 5 + 7 * 768)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +164,7 @@ def test_finish_refuses_outputs_that_are_not_numbers(detector: Detector, bad: fl
 
 
 def test_finish_refuses_outputs_of_another_model(detector: Detector) -> None:
-    with pytest.raises(ValueError, match=r"\(B, 5\), not \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"\(B, 5\) or \(B, 5381\), not \(2, 1\)"):
         detector.finish(np.zeros((2, 1), np.float32))
 
 
@@ -192,8 +204,130 @@ def test_engines_agree_on_a_tuned_tower_with_a_deep_head(
 
     outputs = ours.forward(batch)
 
-    assert outputs.shape == (2, 5)
+    assert outputs.shape == (2, 5 + 2 * 768)
     np.testing.assert_allclose(outputs, theirs.forward(batch), atol=1e-3)
+
+
+# -- features
+
+
+def repackaged(folder: Path, target: Path, *, hidden: int, seed: int) -> Path:
+    """Return the weights in `folder` with a drawn head and another calibration."""
+    target.mkdir()
+    for file in folder.glob("*.safetensors"):
+        (target / file.name).symlink_to(file)
+    (target / "head.safetensors").unlink()
+    random, meta = np.random.default_rng(seed), open_weights(folder).meta
+    wide = 768 * len(meta.blocks)
+    shapes: dict[str, tuple[int, ...]] = {"weight": (5, wide), "bias": (5,)}
+    if hidden:
+        shapes |= {"hidden.weight": (hidden, wide), "hidden.bias": (hidden,)}
+        shapes |= {"hidden.output": (hidden,)}
+    head = {name: random.normal(0, 0.05, shape) for name, shape in shapes.items()}
+    path = target / "head.safetensors"
+    save_file({name: values.astype(np.float32) for name, values in head.items()}, path)
+    file = File(file=path.name, sha256=digest(path), license="MIT", origin="drawn")
+    slices = {
+        name: replace(facts, calibration=Calibration(temperature=2.0, bias=0.1, ece=0.0))
+        for name, facts in meta.slices.items()
+    }
+    changed = replace(
+        meta, head=file, hidden=hidden, slices=slices, calibration_id=calibration_id(slices)
+    )
+    (target / "meta.json").write_bytes(msgspec.json.encode(changed))
+    return target
+
+
+@pytest.mark.parametrize("hidden", [0, 6], ids=["linear", "deep"])
+def test_reread_gives_what_forward_would_have_given_with_another_head(
+    tuned_folder: Path, tmp_path: Path, pictures: list[Image.Image], hidden: int
+) -> None:
+    other = repackaged(tuned_folder, tmp_path / "other", hidden=hidden, seed=7)
+    old, new = (load(weights=each, precision="float32") for each in (tuned_folder, other))
+    batch = np.stack([old.prepare(np.asarray(picture)) for picture in pictures])
+    kept = [reading.features or b"" for reading in old.finish(old.forward(batch))]
+
+    found = new.reread(kept)
+
+    assert new.features_id == old.features_id
+    expected = new.finish(new.forward(batch))
+    assert [r.slice for r in found] == [r.slice for r in expected]
+    assert [r.points for r in found] == [r.points for r in expected]
+    assert [r.score for r in found] == pytest.approx([r.score for r in expected], abs=1e-3)
+    assert [r.probability for r in found] == pytest.approx(
+        [r.probability for r in expected], abs=1e-3
+    )
+
+
+def test_reread_gives_the_shipped_scores(detector: Detector, pictures: list[Image.Image]) -> None:
+    batch = np.stack([detector.prepare(np.asarray(picture)) for picture in pictures[:3]])
+    readings = detector.finish(detector.forward(batch))
+
+    found = detector.reread([reading.features or b"" for reading in readings])
+
+    assert [r.score for r in found] == pytest.approx([r.score for r in readings], abs=1e-3)
+
+
+def test_predict_gives_readings_without_features(
+    detector: Detector, pictures: list[Image.Image]
+) -> None:
+    (reading,) = detector.predict(pictures[:1])
+
+    assert reading.features is None
+    assert "features" not in repr(reading)
+
+
+def test_reread_refuses_a_head_that_came_into_the_place_of_its_own(
+    tuned_folder: Path, tmp_path: Path
+) -> None:
+    first, second = (
+        repackaged(tuned_folder, tmp_path / name, hidden=0, seed=seed)
+        for seed, name in enumerate(("first", "second"))
+    )
+    detector = load(weights=first, precision="float32")
+    (second / "head.safetensors").replace(first / "head.safetensors")
+
+    with pytest.raises(WeightsError, match="does not hold the tensors"):
+        detector.reread([bytes(2 * 768 * 2)])
+
+
+@pytest.mark.parametrize("size", [0, 7 * 768 * 2 - 1, 7 * 768 * 4])
+def test_reread_refuses_features_of_another_model(detector: Detector, size: int) -> None:
+    with pytest.raises(ValueError, match=rf"10752 bytes, not \[.*{size}"):
+        detector.reread([bytes(7 * 768 * 2), bytes(size)])
+
+
+def test_reread_refuses_features_that_are_not_numbers(detector: Detector) -> None:
+    features = np.zeros(7 * 768, np.float16)
+    features[3] = np.nan
+
+    with pytest.raises(ValueError, match="not numbers"):
+        detector.reread([features.tobytes()])
+
+
+def test_features_go_by_all_that_makes_them_and_nothing_else(folder: Path) -> None:
+    meta = open_weights(folder).meta
+    other = replace(meta.base, sha256="0" * 64)
+
+    def name(changed: Meta = meta, engine: str = "openvino", precision: str = "float32") -> str:
+        return features_identity(changed, engine=engine, precision=precision)
+
+    changes = {
+        "tower": name(replace(meta, base=other)),
+        "adapter": name(replace(meta, adapter=other)),
+        "blocks": name(replace(meta, blocks=(1, 2))),
+        "preprocessing": name(
+            replace(meta, preprocessing=replace(meta.preprocessing, mean=(0.5, 0.5, 0.5)))
+        ),
+        "engine": name(engine="torch"),
+        "bfloat16": name(precision="bfloat16"),
+        "int8": name(precision="int8"),
+        "ranges": name(replace(meta, int8=other), precision="int8"),
+    }
+    assert len({name(), *changes.values()}) == 1 + len(changes)
+    # Ranges that are not used, the head, and what was measured with it.
+    assert name(replace(meta, int8=other)) == name()
+    assert name(replace(meta, head=other, hidden=0, calibration_id="c", slices={})) == name()
 
 
 def run(code: str) -> list[str]:

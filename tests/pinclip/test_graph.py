@@ -221,6 +221,23 @@ def test_tower_runs_adapter_and_hidden_layer_as_they_are_defined(
 
 
 @pytest.mark.torch
+def test_engines_give_the_features_that_the_head_read(
+    tuned: Base, deep: Head, batch: np.ndarray, expected: np.ndarray
+) -> None:
+    from pinclip.tower import TorchTower
+
+    bare = OpenVinoTower(tuned, BLOCKS, None, precision="float32").forward(batch[:2])
+    graph = OpenVinoTower(tuned, BLOCKS, deep, precision="float32")
+    tower = TorchTower(tuned, BLOCKS, deep, precision="float32", device="cpu")
+
+    for engine in (graph, tower):
+        outputs, features = engine.forward_both(batch[:2])
+
+        np.testing.assert_allclose(outputs, expected, atol=1e-3)
+        np.testing.assert_allclose(features, bare, atol=1e-3)
+
+
+@pytest.mark.torch
 def test_tower_compiles_one_graph_for_any_batch_and_one_for_a_single_image(
     tuned: Base, batch: np.ndarray
 ) -> None:

@@ -101,7 +101,10 @@ def test_add_makes_weights_that_run_in_8_bits_and_score_alike(
     after = load(weights=copy, engine="openvino", precision="int8")
     assert after.precision == "int8"
     assert after.weights_sha256 != before.sha256
-    ours, exact = after.forward(batch), load(weights=copy, precision="float32").forward(batch)
+    ours, exact = (
+        detector.forward(batch)[:, : len(before.meta.outputs)]
+        for detector in (after, load(weights=copy, precision="float32"))
+    )
     assert 0 < np.abs(ours - exact).max() < 0.5
     assert f"{change.mean:.4f}" in open_weights(copy).meta.int8.origin
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sdk.wire import PointName, Slice
 from worker.engine import load
-from worker.ports import Detector
+from worker.ports import Detector, Featured, Rereads
 from worker.settings import WorkerSettings
 from worker.verdicts import CALIBRATED_N
 
@@ -177,3 +177,19 @@ def test_probability_is_known_where_an_image_can_be_cleared(detector: Detector) 
     if reading.probability is not None:
         assert 0.0 <= reading.probability <= 1.0
         assert math.isfinite(reading.probability)
+
+
+def test_reread_gives_the_readings_that_the_features_came_with(detector: Detector) -> None:
+    arrays = [detector.prepare(_picture(seed)) for seed in range(2)]
+
+    readings = detector.finish(detector.forward(np.stack(arrays)))
+
+    if not isinstance(detector, Rereads):
+        assert not any(isinstance(reading, Featured) for reading in readings)
+        return
+    assert len(detector.features_id) == 64
+    kept = [reading.features for reading in readings if isinstance(reading, Featured)]
+    found = detector.reread([features for features in kept if features is not None])
+    assert [r.score for r in found] == pytest.approx([r.score for r in readings], abs=SAME_BATCH)
+    assert [r.slice for r in found] == [r.slice for r in readings]
+    assert detector.reread([]) == []

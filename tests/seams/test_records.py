@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects import postgresql
 
 from sdk.environment import Secret
-from sdk.wire import Priority, Status, Verdict
+from sdk.wire import PointName, Priority, Status, Verdict
 from server import ids
 from server.app import Store
-from server.records import SqlRecords
+from server.ending import ended
+from server.ports import Opened
+from server.records import _OF_PLACE, _OF_UPLOAD, SqlRecords
 from server.settings import ServerSettings
 from tests.fakes import ManualClock, MemoryRecords
 from tests.server import postgres
@@ -237,6 +244,137 @@ async def test_uses_hold_an_upload_as_long_as_one_of_its_scans_waits(
     await records.close([completed(first.scan.id)])
 
     assert await records.uses([upload_id], since=clock.now() + 1) == {upload_id: True}
+
+
+@pytest.fixture
+def place() -> str:
+    """A place that no other test has scanned; they share a database."""
+    return secrets.token_hex(16)
+
+
+async def judged(records: Store, clock: ManualClock, **about: Any) -> Opened:
+    """Record a scan with its outcome, a second after the last one."""
+    clock.advance(1)
+    scan = replace(opened(clock.now(), upload_id=about.pop("upload_id", None)), **about)
+    await records.open(scan)
+    await records.close([replace(completed(scan.scan.id), judge="j", fresh_until=9.0)])
+    return scan
+
+
+async def test_precedents_are_the_newest_outcomes_of_the_place(
+    records: Store, clock: ManualClock, place: str
+) -> None:
+    scans = [await judged(records, clock, place=place) for _ in range(8)]
+    await judged(records, clock, place=place[::-1])
+    await judged(records, clock, place=None)
+
+    found = await records.precedents(replace(opened(clock.now()), place=place))
+
+    newest = [scan.scan.id for scan in reversed(scans)][: len(found)]
+    assert [one.outcome.scan_id for one in found] == newest
+    assert len(found) >= 3
+    assert found[0].at == clock.now() - 2
+    assert found[0].operating_point is PointName.BALANCED
+    assert (found[0].outcome.judge, found[0].outcome.fresh_until) == ("j", 9.0)
+
+
+async def test_precedents_of_a_place_tell_of_its_failures_too(
+    records: Store, clock: ManualClock, place: str
+) -> None:
+    await judged(records, clock, place=place)
+    clock.advance(1)
+    gone = replace(opened(clock.now()), place=place)
+    await records.open(gone)
+    await records.close([failed(gone.scan.id)])
+
+    found = await records.precedents(replace(opened(clock.now()), place=place))
+
+    assert [one.outcome.status for one in found] == [Status.FAILED, Status.COMPLETED]
+
+
+async def test_precedents_of_an_upload_are_judged_uploads_of_the_same_bytes(
+    records: Store, clock: ManualClock, place: str
+) -> None:
+    def of(half: str) -> Opened:
+        scan = opened(clock.now(), upload_id=ids.upload_id(clock.now()))
+        seen = replace(scan.scan.input, sha256=half * 2)
+        return replace(scan, scan=replace(scan.scan, input=seen))
+
+    async def end(scan: Opened, judge: str) -> None:
+        await records.open(scan)
+        outcome = completed(scan.scan.id)
+        seen = replace(outcome.input, sha256=scan.scan.input.sha256)
+        await records.close([replace(outcome, input=seen, judge=judge)])
+
+    same, other, unjudged = of(place), of(place[::-1]), of(place)
+    await end(same, "j")
+    await end(other, "j")
+    await end(unjudged, "")
+    await judged(records, clock, place=place)  # of a URL
+
+    found = await records.precedents(of(place))
+
+    assert [one.outcome.scan_id for one in found] == [same.scan.id]
+
+
+async def test_scan_that_is_final_is_recorded_so_and_waits_for_nobody(
+    records: Store, clock: ManualClock, place: str
+) -> None:
+    first = opened(clock.now())
+    final = ended(
+        first.scan,
+        completed(first.scan.id),
+        sequence=1,
+        completed_at=ids.rfc3339(clock.now()),
+    )
+
+    await records.open(replace(first, scan=final, place=place))
+
+    assert await records.get(final.id) == final
+    assert await records.watch(final.id, 60) == final
+    assert first.entry not in await records.stale(clock.now() + 60)
+    assert await records.close([failed(final.id)]) == []
+    assert await records.get(final.id) == final
+    assert await records.precedents(replace(opened(clock.now()), place=place)) == []
+
+
+async def test_upload_of_a_scan_that_was_final_at_once_is_let_go(
+    records: Store, clock: ManualClock
+) -> None:
+    upload_id = ids.upload_id(clock.now())
+    scan = opened(clock.now(), upload_id=upload_id)
+    final = ended(scan.scan, completed(scan.scan.id), sequence=1, completed_at="")
+
+    await records.open(replace(scan, scan=final))
+
+    assert await records.uses([upload_id], since=clock.now() - 1) == {upload_id: True}
+    assert await records.uses([upload_id], since=clock.now() + 1) == {upload_id: False}
+
+
+@pytest.mark.parametrize(
+    ("query", "index"), [(_OF_PLACE, "ix_scans_place"), (_OF_UPLOAD, "ix_scans_sha256")]
+)
+async def test_postgres_finds_precedents_by_their_index_and_in_its_order(
+    postgres_address: str, tmp_path: Path, clock: ManualClock, query: Any, index: str
+) -> None:
+    options = {"dialect": postgresql.dialect(), "compile_kwargs": {"literal_binds": True}}
+    statement = query.params(about="ab").compile(**options)
+
+    def plan(connection: Connection) -> str:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))  # the table is all but empty
+        connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        return "\n".join(connection.scalars(text(f"EXPLAIN {statement}")))
+
+    settings = ServerSettings(
+        redis=RedisSettings(state_dir=tmp_path), database_url=Secret(postgres_address)
+    )
+    records = SqlRecords(settings, clock)
+    await records.prepare()
+    found = await records._database.write(plan)
+    await records.aclose()
+
+    assert f"Index Scan Backward using {index}" in found
+    assert "Sort" not in found
 
 
 async def test_ping_returns_when_the_store_answers(records: Store) -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import resource
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from msgspec.structs import replace
+from sqlalchemy import Connection, Executable, create_engine
+from sqlalchemy.dialects import sqlite
 
 from sdk.environment import Secret
 from sdk.wire import Status
+from server.ending import ended
 from server.ports import Unavailable
-from server.records import ScanRow, SqlRecords
+from server.records import _OF_PLACE, _OF_UPLOAD, ScanRow, SqlRecords
 from server.refused import StartRefused
 from server.settings import ServerSettings
 from tests.fakes import ManualClock
@@ -75,11 +80,12 @@ def full_disk(path: Path) -> Iterator[None]:
 
 async def test_commit_is_synced_to_a_write_ahead_log(records: SqlRecords) -> None:
     # What the promise of a 202 rests on; SQLite would not complain if it were otherwise.
-    async with records._engine.connect() as connection:
-        journal = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
-        synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one()
+    def pragmas(connection: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous")
+        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names]
 
-    assert (journal, synchronous) == ("wal", 2)
+    assert await records._database.read(pragmas) == ["wal", 2]
+    assert await records._database.write(pragmas) == ["wal", 2]
 
 
 async def test_migrations_make_the_tables_that_the_code_uses(
@@ -228,9 +234,18 @@ async def test_open_gives_up_on_a_locked_file_and_works_again_after(
 
 
 async def test_open_waits_for_no_writer_for_ever(records: SqlRecords, clock: ManualClock) -> None:
-    async with records._turn:
+    writing, over = threading.Event(), threading.Event()
+
+    def write(_: Connection) -> None:
+        writing.set()
+        assert over.wait(30)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(records._database.write, write)
+        await anyio.to_thread.run_sync(writing.wait)
         with anyio.fail_after(30), pytest.raises(Unavailable, match="no answer within"):
             await records.open(opened(clock.now()))
+        over.set()
 
     scan = opened(clock.now())
     await records.open(scan)
@@ -342,3 +357,60 @@ async def test_run_goes_on_after_a_fault_of_ours(
         group.cancel_scope.cancel()
 
     assert called == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "index"), [(_OF_PLACE, "ix_scans_place"), (_OF_UPLOAD, "ix_scans_sha256")]
+)
+async def test_precedents_are_found_by_their_index_and_in_its_order(
+    records: SqlRecords, file: Path, query: Executable, index: str
+) -> None:
+    compiled = query.compile(dialect=sqlite.dialect())  # type: ignore[attr-defined]
+    values = [None] * len(compiled.positiontup)
+
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {compiled}", values).fetchall()
+
+    steps = [step for *_, step in rows]
+    assert len(steps) == 1, "a second step would be a sort"
+    assert f"USING INDEX {index} (" in steps[0]
+
+
+async def test_scans_of_the_version_before_are_read_and_recalled_by_nobody(
+    local: ServerSettings, file: Path, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    before = SqlRecords(local, clock)
+    await before.prepare()
+    await before.open(scan)
+    await before.close([completed(scan.scan.id)])
+    await before.aclose()
+    with closing(sqlite3.connect(file)) as connection:
+        for name in ("ix_scans_sha256", "ix_scans_place"):
+            connection.execute(f"DROP INDEX {name}")
+        for column in ("judge", "sha256", "place"):
+            connection.execute(f"ALTER TABLE scans DROP COLUMN {column}")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+
+    after = SqlRecords(local, clock)
+    await after.prepare()
+
+    got = await after.get(scan.scan.id)
+    assert got is not None
+    assert got.status is Status.COMPLETED
+    assert await after.precedents(replace(scan, place="ab" * 16)) == []
+    await after.aclose()
+
+
+async def test_scan_that_was_given_a_verdict_stands_in_no_index_of_precedents(
+    records: SqlRecords, file: Path, clock: ManualClock
+) -> None:
+    scan = opened(clock.now())
+    final = ended(scan.scan, completed(scan.scan.id), sequence=1, completed_at="")
+
+    await records.open(replace(scan, scan=final, place="ab" * 16))
+
+    with closing(sqlite3.connect(file)) as connection:
+        row = connection.execute("SELECT place, judge, outcome, sha256 FROM scans").fetchone()
+    assert row == (None, None, None, "ab" * 32)

@@ -160,6 +160,20 @@ def test_bulk_scores_urls_on_a_ray_of_its_own(tmp_path: Path, picture: Draw) -> 
     assert rows[0]["verdict"] == "likely_ai"
 
 
+def test_bulk_says_in_a_line_why_a_detector_does_not_load(tmp_path: Path, picture: Draw) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "white.png").write_bytes(picture(255))
+    heavy = "tests.worker.heavy_detector:load"
+
+    status, stdout, stderr = _run(
+        tmp_path / "images", "-o", tmp_path / "out", PINCLIP_DETECTOR=heavy
+    )
+
+    assert (status, stdout) == (3, "")
+    (line,) = stderr.splitlines()
+    assert line.startswith(f"pinclip bulk: The detector {heavy} did not load: a batch of 8")
+
+
 def test_bulk_says_what_it_cannot_use_before_it_starts_ray(tmp_path: Path) -> None:
     (tmp_path / "links.csv").write_text("link\nhttp://h.test/\n")
 

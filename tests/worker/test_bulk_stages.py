@@ -12,11 +12,15 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("braceexpand")
 
-from sdk.wire import PointName  # noqa: E402 - after the skip
+from msgspec.structs import replace  # noqa: E402 - after the skip
+
+from sdk.wire import PointName  # noqa: E402
 from tests.worker.origins import Origin, response  # noqa: E402
+from worker import engine  # noqa: E402
 from worker.bulk.inputs import listed  # noqa: E402
 from worker.bulk.results import SCHEMA  # noqa: E402
 from worker.bulk.stages import Prepare, Score  # noqa: E402
+from worker.engine import DetectorUnusable  # noqa: E402
 from worker.predict import Predictor, find  # noqa: E402
 from worker.settings import WorkerSettings  # noqa: E402
 
@@ -94,6 +98,18 @@ def test_a_row_tells_bytes_model_and_error_rate(folder: Path, picture: Draw) -> 
     assert len(row["sha256"]) == len(row["weights_sha256"]) == 64
     assert (row["model"], row["calibration_id"]) == ("fixed", "cal_fixed")
     assert set(row) == set(SCHEMA.names)
+
+
+def test_what_prepares_loads_no_model(folder: Path) -> None:
+    prepare = Prepare(replace(SETTINGS, detector="tests.worker.heavy_detector:load"))
+    try:
+        cargo = list(prepare(listed([str(folder)])))
+    finally:
+        prepare.close()
+
+    assert sum(map(len, cargo)) == 10
+    with pytest.raises(DetectorUnusable, match="too heavy"):
+        engine.load(replace(SETTINGS, detector="tests.worker.heavy_detector:load"))
 
 
 def test_urls_are_fetched_by_the_rules_of_scans(tmp_path: Path, origin: Origin) -> None:

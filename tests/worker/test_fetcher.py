@@ -1307,3 +1307,64 @@ def test_close_closes_kept_connections(make_origin: MakeOrigin, make_fetcher: Ma
     fetcher.close()
 
     assert origin.hung_up.wait(PLENTY_SECONDS)
+
+
+FRESH = "Cache-Control: max-age=600"
+
+
+def hop(to: str, *headers: str) -> bytes:
+    """Write a redirect that says how long it holds."""
+    return response(status=302, headers=[f"Location: {to}", *headers])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "last", "expected"),
+    [
+        pytest.param(FRESH, FRESH, FRESH, 600.0, id="all vouch"),
+        pytest.param(FRESH, "Cache-Control: max-age=20", FRESH, 20.0, id="the least counts"),
+        pytest.param(FRESH, FRESH, "Cache-Control: s-maxage=9, max-age=600", 9.0, id="the last"),
+        pytest.param("X-Y: z", FRESH, FRESH, 0.0, id="the first says nothing"),
+        pytest.param(FRESH, "Cache-Control: no-cache, max-age=600", FRESH, 0.0, id="one forbids"),
+        pytest.param(FRESH, FRESH, "X-Y: z", 0.0, id="the last says nothing"),
+    ],
+)
+def test_fetch_is_as_fresh_as_the_least_fresh_hop(
+    make_origin: MakeOrigin,
+    make_fetcher: MakeFetcher,
+    first: str,
+    second: str,
+    last: str,
+    expected: float,
+) -> None:
+    origin = make_origin(
+        {
+            "/a": [hop("/b", first)],
+            "/b": [hop("/c", second)],
+            "/c": [response(b"image", headers=[last])],
+        }
+    )
+
+    found = make_fetcher(origin).fetch(origin.url("/a"), timeout_seconds=PLENTY_SECONDS)
+
+    assert found.fresh_seconds == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"), [([FRESH], 600.0), ([], 0.0), (["Cache-Control: no-store"], 0.0)]
+)
+def test_unchanged_is_as_fresh_as_its_own_headers_say(
+    make_origin: MakeOrigin, make_fetcher: MakeFetcher, headers: list[str], expected: float
+) -> None:
+    unchanged = b"\r\n".join([b"HTTP/1.1 304 X", *(line.encode() for line in headers), b"", b""])
+    scripts = iter([[response(b"image", headers=['ETag: "1"', FRESH])], [unchanged]])
+    origin = make_origin(lambda _: next(scripts))
+    fetcher = make_fetcher(origin)
+    found = fetcher.fetch(origin.url("/a"), timeout_seconds=PLENTY_SECONDS)
+    assert found.validator is not None
+
+    again = fetcher.refetch(
+        origin.url("/a"), timeout_seconds=PLENTY_SECONDS, unless=found.validator
+    )
+
+    assert isinstance(again, Unchanged)
+    assert again.fresh_seconds == expected

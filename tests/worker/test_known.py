@@ -5,12 +5,25 @@ from __future__ import annotations
 import itertools
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from sdk.wire import Declaration, Input, InputKind, PointName, Verdict
-from worker.known import Again, Known, KnownReading, case, is_enough, judged, of, waits_for
-from worker.testing import FixedReading
+from worker.known import (
+    About,
+    Again,
+    Known,
+    KnownReading,
+    Part,
+    case,
+    is_enough,
+    judged,
+    of,
+    reread,
+    waits_for,
+)
+from worker.testing import FixedReading, HeadedDetector
 from worker.verdicts import Facts
 
 BY_SERVER = Input(kind=InputKind.URL, fetched_by="server")
@@ -102,3 +115,45 @@ def test_case_says_who_sent_the_bytes() -> None:
     ]
 
     assert [judgement.warnings for judgement in by] == [(), ("client_supplied_bytes",)]
+
+
+def _features(*served: float, again: dict[int, float] | None = None) -> dict[Part, bytes]:
+    """Return what a HeadedDetector read of frames of this brightness."""
+    parts = {Part(frame): brightness for frame, brightness in enumerate(served)}
+    parts |= {Part(frame, True): brightness for frame, brightness in (again or {}).items()}
+    return {part: np.float32(brightness).tobytes() for part, brightness in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("features", "again"),
+    [
+        (_features(0.1, 0.8), None),
+        (_features(0.1, 0.8, again={1: 0.6}), (1, 0.3)),
+        (_features(0.1, 0.8, again={0: 0.6}), None),
+        (_features(0.1, 0.8, 0.9, again={0: 0.2, 1: 0.6}), (1, 0.3)),
+    ],
+    ids=["served", "again", "another frame", "more than is asked for"],
+)
+def test_reread_says_what_the_head_says_of_each_part(
+    features: dict[Part, bytes], again: tuple[int, float] | None
+) -> None:
+    about = About("image/gif", Facts(width=300, height=300, frame_count=9, sampled=2), DECLARATION)
+
+    known = reread(about, features, HeadedDetector(head=0.5))
+
+    assert known is not None
+    assert [reading.score for reading in known.readings] == pytest.approx([0.05, 0.4])
+    told = (known.again.frame, known.again.reading.score) if known.again else None
+    assert told == (again and (again[0], pytest.approx(again[1])))
+    assert (known.mime, known.facts, known.declaration) == (
+        about.mime,
+        about.facts,
+        about.declaration,
+    )
+
+
+@pytest.mark.parametrize("sampled", [0, 3], ids=["no frame", "one is missing"])
+def test_reread_says_nothing_without_all_frames(sampled: int) -> None:
+    about = About("image/gif", Facts(width=300, height=300, sampled=sampled), None)
+
+    assert reread(about, _features(0.1, 0.8), HeadedDetector()) is None

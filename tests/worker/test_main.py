@@ -343,6 +343,7 @@ def test_worker_process_scans_and_stops_when_told(
     assert [(beat.name, beat.engine, beat.model.id) for beat in beats] == [
         ("w 1", "fixed", "fixed")
     ]
+    assert [beat.judge for beat in beats] == [outcome.judge] != [""]
     assert status == 0
     assert client.keys("pinclip:worker:*") == []
     assert client.xinfo_consumers(SCANS, WORKERS) == []

@@ -214,7 +214,7 @@ def test_predict_accuses_nobody_when_the_score_cannot_be_asked_for_again(
     assert (first.verdict, first.warnings) == (Verdict.INCONCLUSIVE, ("verdict_unstable",))
     assert (second.verdict, second.warnings) == (Verdict.LIKELY_AI, ())
     (line,) = logs
-    assert (line["event"], line["path"]) == ("score_unconfirmed", str(paths[0]))
+    assert (line["event"], line["input"]) == ("score_unconfirmed", str(paths[0]))
 
 
 def test_predict_prints_a_table_for_people(folder: Path) -> None:

@@ -369,6 +369,23 @@ def test_an_image_that_changed_is_looked_at_anew(town: Town, entry: Make, pictur
 # -- 304
 
 
+@pytest.mark.parametrize(("says", "seconds"), [(["Cache-Control: max-age=60"], 60), ([], None)])
+def test_a_304_vouches_anew_by_its_own_headers(
+    town: Town, entry: Make, picture: Draw, says: list[str], seconds: float | None
+) -> None:
+    etag, url = 'ETag: "v1"', town.origin.url("/a.png")
+    first = response(picture(0), headers=[etag, "Cache-Control: max-age=600"])
+    town.serve(first, response(status=304, headers=[etag, *says]))
+    worker, now = town.worker(), SystemClock().now()
+
+    town.scan(worker, entry("first", url=url))
+    found = town.scan(worker, entry("second", url=url))
+
+    assert found["first"].fresh_until == pytest.approx(now + 600, abs=30)
+    assert town.conditions() == [None, 'If-None-Match: "v1"']
+    assert found["second"].fresh_until == (seconds and pytest.approx(now + seconds, abs=30))
+
+
 def test_an_unchanged_image_is_judged_without_its_bytes(
     town: Town, entry: Make, picture: Draw
 ) -> None:

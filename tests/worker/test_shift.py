@@ -21,7 +21,7 @@ from worker.contract import ATTEMPT_LIMIT, Entry, Outcome
 from worker.engine import Engine
 from worker.guard import Policy
 from worker.intake import Preparer, Source
-from worker.ports import Claim, Clock, Decoded, Fetched, Reading, Refusal, Unavailable
+from worker.ports import Claim, Clock, Decoded, Fetched, Reading, Refusal, Unavailable, judge
 from worker.shift import HANG_SECONDS, STALL_SECONDS, ModelHung, Shift
 from worker.testing import (
     FixedDetector,
@@ -357,6 +357,39 @@ def test_shift_calls_nothing_likely_ai_that_scores_low_re_encoded(
     assert sum(play.detector.sizes) == 4
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+def test_shift_says_who_judged_and_how_long_the_bytes_are_vouched_for(
+    stage: Callable[..., Stage], entry: Make, picture: Draw, grey: int
+) -> None:
+    fetcher = ScriptedFetcher({_url("a"): picture(grey), _url("b"): picture(grey)})
+    fetcher.fresh[_url("a")] = 600.0
+    play = stage(fetcher)
+    began = play.clock.now()
+
+    found = {outcome.scan_id: outcome for outcome in play.work(entry("a"), entry("b"))}
+
+    assert {outcome.judge for outcome in found.values()} == {judge(play.detector)}
+    assert found["a"].fresh_until is not None
+    assert began + 600 <= found["a"].fresh_until <= play.clock.now() + 600
+    assert found["b"].fresh_until is None, "the same bytes, but its host vouches for nothing"
+
+
+def test_judge_is_another_where_anything_that_decides_is() -> None:
+    judges = {judge(FixedDetector())}
+    for name in ("weights_sha256", "calibration_id", "engine", "precision"):
+        other = FixedDetector()
+        setattr(other, name, "other")
+        judges.add(judge(other))
+
+    assert len(judges) == 5
+
+
+def test_failed_scan_has_no_judge(stage: Callable[..., Stage], entry: Make) -> None:
+    (outcome,) = stage(ScriptedFetcher({})).work(entry("a"))
+
+    assert (outcome.status, outcome.judge, outcome.fresh_until) == (Status.FAILED, "", None)
+
+
 @pytest.mark.parametrize("grey", [0, 128, 200])
 def test_shift_asks_the_model_once_about_a_score_that_does_not_accuse(
     stage: Callable[..., Stage], entry: Make, picture: Draw, grey: int
@@ -396,6 +429,7 @@ def test_shift_accuses_nobody_when_the_score_cannot_be_asked_for_again(
 
     assert (outcome.status, outcome.verdict) == (Status.COMPLETED, Verdict.INCONCLUSIVE)
     assert (outcome.score, outcome.warnings) == (1.0, ("verdict_unstable",))
+    assert outcome.judge == "", "another look might find otherwise"
     (line,) = [line for line in logs if line["event"] == "score_unconfirmed"]
     assert (line["scan_id"], line["request_id"], line["log_level"]) == ("a", "req_1", "warning")
 

@@ -3,6 +3,7 @@
     listing --blocks--> Prepare (one actor a device) --cargo--> Score (one a device) --> results
                              |  pauses while too much cargo waits                  driver
 
+Score's process alone loads the model; Prepare needs what comes before it, and so does `describe`.
 A device is a GPU of the cluster, or a machine where there is none. Without an address Ray runs on
 this machine for as long as `running` lasts. When a process dies, the pass ends, and whoever asked
 for it may ask for the rows that are missing.
@@ -41,6 +42,9 @@ OBJECT_STORE_BYTES = 1 << 30
 CALLS = 2
 """Calls of a stage that overlap, so that one can wait while the other works."""
 
+_UNUSABLE = pa.schema([("detector_unusable", pa.string())])
+"""What Score's process gives back where it has no detector: the sentence that says why."""
+
 
 @contextmanager
 def running(address: str) -> Iterator[None]:
@@ -67,11 +71,11 @@ def running(address: str) -> Iterator[None]:
 
 
 def describe(settings: WorkerSettings) -> Model:
-    """Return what will score, as a process of the cluster finds it.
+    """Return what will score, as a process of the cluster finds it, without loading it.
 
     Raises DetectorUnusable, ResultsMissing.
     """
-    task = ray.remote(num_gpus=min(1, _gpus(settings)), max_calls=1)(_described)
+    task = ray.remote(_described)
     try:
         found: Model | str = ray.get(task.remote(_without_secrets(settings)))
     except ray.exceptions.RayError as error:
@@ -84,7 +88,7 @@ def describe(settings: WorkerSettings) -> Model:
 def results(listing: pa.Table, settings: WorkerSettings, *, point: PointName) -> Iterator[pa.Table]:
     """Yield tables of results.SCHEMA with a row for each of the listing; Ray must be running.
 
-    Raises ResultsMissing.
+    Raises DetectorUnusable, ResultsMissing.
     """
     _set_up_data()
     settings = _without_secrets(settings)
@@ -102,16 +106,42 @@ def results(listing: pa.Table, settings: WorkerSettings, *, point: PointName) ->
                 **_actors(devices, cpus=0.5, gpus=0),
             )
             .map_batches(
-                Score,
+                _Scorer,
                 batch_size=settings.batch_limit,
                 fn_constructor_args=(settings, point),
                 **_actors(devices, cpus=_cpus(settings), gpus=min(1, _gpus(settings))),
             )
         )
     try:
-        yield from scored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        rows: pa.Table
+        for rows in scored.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            if rows.schema.names == _UNUSABLE.names:
+                raise DetectorUnusable(rows[0][0].as_py())
+            yield rows
     except ray.exceptions.RayError as error:
         raise ResultsMissing(f"A process of Ray failed: {_last_line(error)}.") from error
+
+
+class _Scorer:
+    """Score, but a detector that does not load is told by a table of another schema.
+
+    An exception here would end the process, and Ray would tell a story of its own about that.
+    """
+
+    def __init__(self, settings: WorkerSettings, point: PointName) -> None:
+        self._score: Score | None = None
+        self._unusable = ""
+        try:
+            self._score = Score(settings, point)
+        except DetectorUnusable as error:
+            self._unusable = str(error)
+
+    def __call__(self, cargo: pa.Table) -> pa.Table:
+        if self._score is None:
+            return pa.Table.from_pydict({_UNUSABLE.names[0]: [self._unusable]}, _UNUSABLE)
+        return self._score(cargo)
 
 
 def _actors(devices: int, *, cpus: float, gpus: int) -> dict[str, Any]:
@@ -132,7 +162,7 @@ def _actors(devices: int, *, cpus: float, gpus: int) -> dict[str, Any]:
 def _described(settings: WorkerSettings) -> Model | str:
     log.setup("warning", "bulk")
     try:
-        detector = engine.load(settings)
+        detector = engine.load_preprocessor(settings)
     except DetectorUnusable as error:
         return str(error)
     return Model(

@@ -53,9 +53,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     scored: int
     """Rows that this run added."""
     start_seconds: float
-    """Until Ray was there and had loaded the model once."""
+    """Until Ray was there and had found the weights."""
     score_seconds: float
-    """From then on; actors start and load the model within it."""
+    """From then on; actors start within it, and one a device loads the model."""
 
     def __str__(self) -> str:
         return (

@@ -2,8 +2,8 @@
 
     rows of a listing --Prepare--> cargo --Score--> rows of results.SCHEMA
          get the bytes (file, shard, URL)    forward, in batches
-         decode, prepare for the model       a score that accuses: prepare again, re-encoded
-         a row's trouble becomes its error   judge
+         decode, prepare for the model       judge, after a second look if it accuses (confirm.py)
+         a row's trouble becomes its error
 
 Cargo is an Arrow table: what is known of each row (Known, as JSON), its arrays for the model and
 its bytes, which a second look needs. Both stages hold threads and decode processes, and let two
@@ -14,7 +14,7 @@ may call one after the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,21 +22,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import structlog
 from msgspec import Struct
 
 from sdk.codes import PROBLEMS, ProblemCode
 from sdk.wire import Declaration, PointName, Status
 from worker import declarations, engine
+from worker.confirm import Confirmer, Subject
 from worker.decoding import DecodePool
 from worker.engine import Engine
 from worker.fetcher import HttpFetcher, Limits
 from worker.guard import Policy, UrlRefused, check_url
 from worker.intake import Preparer
-from worker.ports import Detector, Reading
+from worker.ports import Preprocessor
 from worker.predict import PathError, path_error
 from worker.settings import WorkerSettings
-from worker.verdicts import Case, Facts, Judgement, judge, to_confirm
+from worker.verdicts import Facts, Judgement
 
 from .inputs import read
 from .results import SCHEMA
@@ -54,8 +54,6 @@ CARGO = pa.schema(
     ]
 )
 """`arrays` are float32 of Known.shape; it and `data` are null where there is an error."""
-
-log = structlog.get_logger()
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -80,20 +78,11 @@ class Item(Struct, frozen=True, kw_only=True):
     data: pa.Scalar
 
 
-class Look(Struct, frozen=True):
-    """What the model said of an item, and the frame to be scored again, if its verdict needs it."""
-
-    item: Item
-    readings: Sequence[Reading]
-    case: Case
-    frame: int | None
-
-
 class Prepare:
     """Rows of a listing -> cargo, in the order in which they are ready."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        detector = engine.load(settings)
+        preprocessor = engine.load_preprocessor(settings)
         self._policy = Policy(settings.fetch_allow_networks, settings.fetch_allow_ports)
         self._fetcher = HttpFetcher(self._policy)
         # The fetcher's clock runs while a fetch waits for its host's turn, and many rows of one
@@ -101,7 +90,7 @@ class Prepare:
         turns = max(1, settings.in_flight // Limits().in_flight)
         self._fetch_seconds = settings.fetch_seconds * turns
         self._decoder = DecodePool(processes=settings.decode_processes)
-        self._preparer = _preparer(self._decoder, detector)
+        self._preparer = _preparer(self._decoder, preprocessor)
         self._pool = ThreadPoolExecutor(settings.in_flight)
         self._in_flight = settings.in_flight
         self._batch = settings.batch_limit
@@ -177,8 +166,9 @@ class Score:
         self._point = point
         self._engine = Engine(detector, batch_limit=settings.batch_limit)
         self._decoder = DecodePool(processes=settings.decode_processes)
-        self._preparer = _preparer(self._decoder, detector)
         self._pool = ThreadPoolExecutor(settings.decode_processes + 1)
+        preparer = _preparer(self._decoder, detector)
+        self._confirmer = Confirmer(preparer, self._engine, self._pool)
         self._model = {
             "model": detector.weights_id,
             "weights_sha256": detector.weights_sha256,
@@ -188,15 +178,10 @@ class Score:
     def __call__(self, cargo: pa.Table) -> pa.Table:
         """Return a row of results.SCHEMA for each row, in the same order."""
         items = _items(cargo)
-        scored = iter(
-            self._engine.score([array for each in items for array in each.arrays]).result()
-        )
-        looks = [self._look(item, scored) for item in items]
-        again = self._again([each for each in looks if isinstance(each, Look)])
-        rows = [
-            _completed(each, again.get(each.item.row)) if isinstance(each, Look) else _failed(*each)
-            for each in looks
-        ]
+        scored = self._engine.score([array for item in items for array in item.arrays]).result()
+        subjects = [_subject(item, item.known.facts) for item in items if item.known.facts]
+        judged = iter(self._confirmer.judge(subjects, scored, point=self._point))
+        rows = [_row(item, next(judged) if item.known.facts else None) for item in items]
         return pa.Table.from_pylist([{**row, **self._model} for row in rows], SCHEMA)
 
     def close(self) -> None:
@@ -205,53 +190,8 @@ class Score:
         self._engine.close()
         self._decoder.close()
 
-    def _look(
-        self, item: Item, scored: Iterator[Reading | Exception]
-    ) -> Look | tuple[Item, PathError]:
-        """Take the item's own readings; what is known after them, or its error."""
-        own = [next(scored) for _ in item.arrays]
-        if item.known.error is not None or item.known.facts is None:
-            return item, item.known.error or _told(RuntimeError("nothing was prepared"))
-        case = Case(
-            point=self._point,
-            calibration_id=self._engine.detector.calibration_id,
-            facts=item.known.facts,
-            declaration=item.known.declaration,
-        )
-        try:
-            readings = engine.readings(own)
-            return Look(item, readings, case, to_confirm(readings, case))
-        except Exception as error:  # What the model makes of it is that row's, too.
-            return item, _told(error)
 
-    def _again(self, looks: Iterable[Look]) -> dict[int, Reading]:
-        """Score again, re-encoded, the frames on which a verdict hangs; readings by row.
-
-        What cannot be had is left out: that verdict is then not confirmed.
-        """
-        asked = [look for look in looks if look.frame is not None]
-        if not asked:  # An empty batch, too, would wait for the one in the model.
-            return {}
-        arrays = list(self._pool.map(self._prepare_again, asked))
-        ready = [each for each in arrays if not isinstance(each, Exception)]
-        scored = iter(self._engine.score(ready).result())
-        answers = [each if isinstance(each, Exception) else next(scored) for each in arrays]
-        found = {}
-        for look, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, Exception):
-                log.warning("score_unconfirmed", input=look.item.input, why=repr(answer))
-            else:
-                found[look.item.row] = answer
-        return found
-
-    def _prepare_again(self, look: Look) -> NDArray[np.float32] | Exception:
-        try:
-            return self._preparer.prepare_again(look.item.data.as_py(), look.frame or 0)
-        except Exception as error:  # The score then stays unconfirmed.
-            return error
-
-
-def _preparer(decoder: DecodePool, detector: Detector) -> Preparer:
+def _preparer(decoder: DecodePool, detector: Preprocessor) -> Preparer:
     decoder.start()
     return Preparer(decoder=decoder, detector=detector, read_declaration=declarations.read)
 
@@ -277,11 +217,27 @@ def _arrays(packed: pa.Scalar, shape: Sequence[int]) -> Sequence[NDArray[np.floa
     return list(np.frombuffer(packed.as_buffer(), np.float32).reshape(shape))
 
 
-def _completed(look: Look, again: Reading | None) -> dict[str, Any]:
-    found: Judgement = judge(look.readings, look.case, again=again)
-    point, declaration = found.operating_point, look.case.declaration
+def _subject(item: Item, facts: Facts) -> Subject:
+    return Subject(
+        name=item.input or "",
+        frames=len(item.arrays),
+        facts=facts,
+        declaration=item.known.declaration,
+        data=item.data.as_py,
+    )
+
+
+def _row(item: Item, judged: Judgement | Exception | None) -> dict[str, Any]:
+    """The item's row of results, the model's columns apart; None: it was not prepared."""
+    if isinstance(judged, Judgement):
+        return _completed(item, judged)
+    return _failed(item, item.known.error or _told(judged or RuntimeError("nothing was prepared")))
+
+
+def _completed(item: Item, found: Judgement) -> dict[str, Any]:
+    point, declaration = found.operating_point, item.known.declaration
     return {
-        **_about(look.item),
+        **_about(item),
         "status": Status.COMPLETED.value,
         "verdict": found.verdict.value,
         "score": found.score,
