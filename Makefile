@@ -87,7 +87,7 @@ $(SETUP):
 $(SETUP_TEST): $(SETUP)
 	@echo "setup-test: installing what the tests need"
 	$(PIP) install 'pip>=25.1'  # the first that reads [dependency-groups]
-	$(PIP) install -e '.[server,postgres,worker,bulk,train,onnx,heic]' -e ./weights --group dev \
+	$(PIP) install -e '.[server,postgres,worker,otel,bulk,train,onnx,heic]' -e ./weights --group dev \
 	  torch==2.14.1 torchvision==0.29.1
 	@touch $@
 

@@ -1,6 +1,8 @@
 """Container probe: exit status 0 if the process beside it does its work, else 1 and a sentence.
 
-    probe.py api               the API answers /healthz on loopback
+    probe.py api               the API answers /healthz
+    probe.py key               there is an API key, without which an API for others does not start;
+                               makes the database, or brings it up to date, before it looks
     probe.py worker            the worker's loop moves: it says so in Redis every few seconds.
                                A Redis that does not answer is no fault of the worker's: 0
     probe.py worker --ready    the same, but where Redis does not answer: 1
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 
 from sdk.environment import SettingsError, load
 
-USAGE = "usage: probe.py api | worker [--ready]"
+USAGE = "usage: probe.py api | key | worker [--ready]"
 ANSWER_SECONDS = 3.0
 """Longest wait for one answer."""
 FIRST_PROCESS = 1
@@ -31,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
         match argv:
             case ["api"]:
                 fault = api_fault()
+            case ["key"]:
+                fault = key_fault()
             case ["worker"]:
                 fault = worker_fault(is_ready_asked=False)
             case ["worker", "--ready"]:
@@ -59,6 +63,44 @@ def api_fault() -> str | None:
     finally:
         connection.close()
     return None if status == 200 else f"/healthz answers {status}"
+
+
+def key_fault() -> str | None:
+    """Say why an API for others would not start, or None."""
+    import anyio
+
+    from server.ports import Unavailable
+    from server.refused import StartRefused
+
+    try:
+        is_kept = anyio.run(_is_key_kept)
+    except StartRefused as refused:
+        return str(refused)
+    except Unavailable as error:
+        return f"the database cannot be used now ({error.detail})"
+    if is_kept:
+        return None
+    return (
+        "there is no API key that works, so that nobody could ask: make one here with "
+        "`pinclip keys create --owner NAME --name first --scope admin`"
+    )
+
+
+async def _is_key_kept() -> bool:
+    import logging
+
+    from server.clock import SystemClock
+    from server.settings import ServerSettings
+    from server.store.engine import Database
+    from server.store.keys import SqlKeys
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    database = Database(load(ServerSettings))
+    try:
+        await database.prepare()
+        return await SqlKeys(database).is_one_live(SystemClock().now())
+    finally:
+        await database.aclose()
 
 
 def worker_fault(*, is_ready_asked: bool) -> str | None:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from .engines import Tower
 
+CARD, GATE_REPORT = "CARD.md", "gate.json"
+"""Files of a weights folder that are for people: nothing is computed from them."""
 KEPT = np.dtype("<f2")
 """How features are kept: half the bytes of float32 change a score by less than 1e-3 (0022)."""
 _erf = np.frompyfunc(math.erf, 1, 1)
@@ -157,6 +159,16 @@ class Detector(Preprocessor):
             readings += self.finish(self.forward(batch)[:, : len(self._meta.outputs)])
         return readings
 
+    @property
+    def card(self) -> str | None:
+        """The model card, Markdown, if it came with the weights (`CARD.md`)."""
+        return _text(self._weights.folder / CARD)
+
+    @property
+    def gate_report(self) -> str | None:
+        """What `pinclip gate OLD NEW --json` said of the weights, if it came with them."""
+        return _text(self._weights.folder / GATE_REPORT)
+
     @cached_property
     def _head(self) -> Head:
         # Read when it is asked for: the engine has a head of its own, and few need another 11 MB.
@@ -219,6 +231,14 @@ def _answer(features: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
         gelu = inner * (1 + _erf(inner / math.sqrt(2)).astype(np.float32)) / 2
         outputs[:, 0] += gelu @ head.hidden.output
     return outputs
+
+
+def _text(path: Path) -> str | None:
+    """Return what a file says; None if there is none, or it is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _sigmoid(logit: Any) -> float:

@@ -21,6 +21,7 @@ first client, not by `import sdk`.
 
 from __future__ import annotations
 
+from . import webhooks
 from ._client import AsyncClient, Client
 from .codes import ProblemCode, ScanErrorCode
 from .environment import SettingsError
@@ -42,11 +43,17 @@ from .errors import (
     ScanFailed,
     ScanTimeout,
     UnprocessableEntityError,
+    WebhookSignatureError,
 )
 from .settings import ClientSettings
 from .wire import (
     Appeal,
+    AppealState,
+    Batch,
     Declaration,
+    Event,
+    EventData,
+    EventType,
     Fault,
     Input,
     InputKind,
@@ -57,6 +64,7 @@ from .wire import (
     Problem,
     Reason,
     Scan,
+    ScanAppeal,
     ScanError,
     ScanWarning,
     Slice,
@@ -71,13 +79,18 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "Appeal",
+    "AppealState",
     "AsyncClient",
     "AuthenticationError",
     "BadRequestError",
+    "Batch",
     "Client",
     "ClientSettings",
     "ConflictError",
     "Declaration",
+    "Event",
+    "EventData",
+    "EventType",
     "Fault",
     "Input",
     "InputError",
@@ -95,6 +108,7 @@ __all__ = [
     "RateLimitError",
     "Reason",
     "Scan",
+    "ScanAppeal",
     "ScanError",
     "ScanErrorCode",
     "ScanFailed",
@@ -105,4 +119,6 @@ __all__ = [
     "Status",
     "UnprocessableEntityError",
     "Verdict",
+    "WebhookSignatureError",
+    "webhooks",
 ]

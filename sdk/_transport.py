@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from . import _retry
+from . import _retry, _tracing
 from ._calls import Call
 from ._clock import Clock
 from .environment import SettingsError
@@ -83,6 +83,8 @@ class Plan:
     def request(self, call: Call[Any]) -> dict[str, Any]:
         """Return the arguments of httpx for a call; retries send the same ones."""
         headers = {**self._headers, **call.headers}
+        if (parent := _tracing.traceparent()) is not None:
+            headers[_tracing.HEADER] = parent
         if call.method == "POST":
             headers["Idempotency-Key"] = f'"{uuid.uuid4()}"'
         return {

@@ -20,16 +20,30 @@ class ProblemCode(StrEnum):
     UNKNOWN_FIELD = "unknown_field"
     URL_INVALID = "url_invalid"
     URL_SCHEME_NOT_ALLOWED = "url_scheme_not_allowed"
+    CURSOR_INVALID = "cursor_invalid"
     UPLOAD_EMPTY = "upload_empty"
+    AUTH_MISSING = "auth_missing"
+    AUTH_INVALID = "auth_invalid"
+    KEY_REVOKED = "key_revoked"
+    SCOPE_MISSING = "scope_missing"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_ACCEPTABLE = "not_acceptable"
+    IDEMPOTENCY_IN_FLIGHT = "idempotency_in_flight"
+    STATE_CONFLICT = "state_conflict"
+    APPEAL_EXISTS = "appeal_exists"
     EXPIRED = "expired"
+    BATCH_TOO_LARGE = "batch_too_large"
     BODY_TOO_LARGE = "body_too_large"
     MEDIA_TYPE_UNSUPPORTED = "media_type_unsupported"
     ADDRESS_BLOCKED = "address_blocked"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    WEBHOOK_URL_REJECTED = "webhook_url_rejected"
     OPERATING_POINT_UNKNOWN = "operating_point_unknown"
+    MODEL_UNKNOWN = "model_unknown"
+    RATE_LIMITED = "rate_limited"
+    ABNORMAL_USAGE = "abnormal_usage"
     INTERNAL = "internal"
     QUEUE_FULL = "queue_full"
     MODEL_UNAVAILABLE = "model_unavailable"
@@ -115,14 +129,41 @@ PROBLEMS: dict[ProblemCode, ProblemFacts] = {
         False,
         "Send an http or https URL, or upload the bytes to /v1/uploads.",
     ),
+    ProblemCode.CURSOR_INVALID: ProblemFacts(
+        400,
+        "The cursor is not one of ours",
+        False,
+        "Pass next_cursor of the page before as it is, with the same filters; or begin without.",
+    ),
     ProblemCode.UPLOAD_EMPTY: ProblemFacts(
         400, "The upload has no bytes", False, "Send the image's bytes as the body."
+    ),
+    ProblemCode.AUTH_MISSING: ProblemFacts(
+        401,
+        "A key is needed",
+        False,
+        "Send Authorization: Bearer sk_...; `pinclip keys create` on the server makes one.",
+    ),
+    ProblemCode.AUTH_INVALID: ProblemFacts(
+        401, "The key is not known here", False, "Check the key and that it is for this server."
+    ),
+    ProblemCode.KEY_REVOKED: ProblemFacts(
+        401,
+        "The key is revoked or past its date",
+        False,
+        "Use the key that replaced it, or make one with `pinclip keys create`.",
+    ),
+    ProblemCode.SCOPE_MISSING: ProblemFacts(
+        403,
+        "The key may not do this",
+        False,
+        "Use a key with the scope that `detail` names; `pinclip keys list` shows each key's.",
     ),
     ProblemCode.ORIGIN_NOT_ALLOWED: ProblemFacts(
         403,
         "The request comes from a place that may not ask",
         False,
-        "Call http://127.0.0.1 or localhost by that name, and not from another site's page.",
+        "Call the server by its own name or address, and not from another site's page.",
     ),
     ProblemCode.NOT_FOUND: ProblemFacts(
         404, "There is nothing at this address", False, "Check the id; ids are case-sensitive."
@@ -133,8 +174,29 @@ PROBLEMS: dict[ProblemCode, ProblemFacts] = {
     ProblemCode.NOT_ACCEPTABLE: ProblemFacts(
         406, "Only JSON is spoken here", False, "Accept application/json."
     ),
+    ProblemCode.IDEMPOTENCY_IN_FLIGHT: ProblemFacts(
+        409,
+        "The first request with this Idempotency-Key is not answered yet",
+        True,
+        "Wait a second and send the same request again.",
+    ),
+    ProblemCode.STATE_CONFLICT: ProblemFacts(
+        409,
+        "It is not in a state that allows this",
+        False,
+        "Read it again; `detail` says which state it is in and which would do.",
+    ),
+    ProblemCode.APPEAL_EXISTS: ProblemFacts(
+        409, "There is an appeal already", False, "Read the appeal that `detail` names."
+    ),
     ProblemCode.EXPIRED: ProblemFacts(
-        410, "The upload is gone", False, "Uploads live 15 minutes: send the bytes again."
+        410,
+        "It was here and is gone",
+        False,
+        "Uploads live 15 minutes: send the bytes again. A scan that was erased stays so.",
+    ),
+    ProblemCode.BATCH_TOO_LARGE: ProblemFacts(
+        413, "The batch has more than 1,000 items", False, "Split it into several batches."
     ),
     ProblemCode.BODY_TOO_LARGE: ProblemFacts(
         413,
@@ -154,8 +216,35 @@ PROBLEMS: dict[ProblemCode, ProblemFacts] = {
         False,
         "Upload the bytes, or allow the network with PINCLIP_FETCH_ALLOW_NETWORKS on the server.",
     ),
+    ProblemCode.IDEMPOTENCY_KEY_REUSED: ProblemFacts(
+        422,
+        "The Idempotency-Key belongs to another request",
+        False,
+        "Use a new key for a new request; repeat the old one with the same body.",
+    ),
+    ProblemCode.WEBHOOK_URL_REJECTED: ProblemFacts(
+        422,
+        "Nothing can be delivered to this URL",
+        False,
+        "Give an https (or http) URL of a public host, without a user name.",
+    ),
     ProblemCode.OPERATING_POINT_UNKNOWN: ProblemFacts(
         422, "No such operating point", False, "Use strict, balanced or sensitive."
+    ),
+    ProblemCode.MODEL_UNKNOWN: ProblemFacts(
+        404, "No live worker has this model", False, "GET /v1/models lists those there are."
+    ),
+    ProblemCode.RATE_LIMITED: ProblemFacts(
+        429,
+        "Too many requests",
+        True,
+        "Wait as long as Retry-After says; the RateLimit header shows what is left.",
+    ),
+    ProblemCode.ABNORMAL_USAGE: ProblemFacts(
+        429,
+        "Requests went on although they were refused",
+        True,
+        "Stop until Retry-After is over, and obey it from then on; the SDK does.",
     ),
     ProblemCode.INTERNAL: ProblemFacts(
         500,

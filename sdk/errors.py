@@ -17,6 +17,7 @@
           * InternalServerError        500 and above
       * ScanFailed                     the scan is final and has no verdict
       * ScanTimeout                    the scan is not final yet; `client.wait` takes it up again
+      * WebhookSignatureError          a delivery is not to be trusted
 
 `code` is stable and is what to test for: a ProblemCode or a ScanErrorCode where the server gave
 one, a word of this module otherwise. `message` says what happened, `hint` what to do next. None
@@ -161,6 +162,12 @@ class ScanTimeout(PinclipError):
         )
         self.scan = scan
         self.scan_id = scan.id
+
+
+class WebhookSignatureError(PinclipError):
+    """The delivery is forged, changed, replayed, or not from pinclip. Do not act on it."""
+
+    code = "webhook_signature_invalid"
 
 
 def of_status(status_code: int) -> type[APIStatusError]:

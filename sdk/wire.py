@@ -1,8 +1,12 @@
 """Every struct and enum that crosses HTTP, once, for the client, the server and the worker.
 
-    ScanRequest  --POST /v1/scans-->  Scan            one request to judge one image
-    bytes        --POST /v1/uploads-> Upload          bytes to be named by a later ScanRequest
-                                      Problem         what went wrong with a request (RFC 9457)
+    ScanRequest  --POST /v1/scans---->  Scan          one request to judge one image
+    bytes        --POST /v1/uploads-->  Upload        bytes to be named by a later ScanRequest
+    BatchRequest --POST /v1/batches-->  Batch         up to 1,000 scans; results, a line each
+    sha256       --POST /v1/lookups-->  LookupList    what is known of bytes, without sending them
+    AppealRequest --.../appeals------>  Appeal        a person says that a verdict is wrong
+    EndpointRequest /v1/webhooks----->  Endpoint      where Events are delivered, signed
+                                        Problem       what went wrong with a request (RFC 9457)
 
 A Scan is `queued -> fetching -> scoring -> completed | failed | canceled`. A verdict exists
 only on a completed scan; no other state and no error reads as one (docs/decisions/0005).
@@ -86,6 +90,67 @@ class InputKind(StrEnum):
 
     URL = "url"
     UPLOAD = "upload"
+    SHA256 = "sha256"
+
+
+class AppealState(StrEnum):
+    """Where a dispute about a verdict stands."""
+
+    NONE = "none"
+    OPEN = "open"
+    UPHELD = "upheld"
+    OVERTURNED = "overturned"
+
+
+class AppealDecision(StrEnum):
+    """What a person decides: the verdict stands (uphold), or it does not (overturn)."""
+
+    UPHOLD = "uphold"
+    OVERTURN = "overturn"
+
+
+class BatchStatus(StrEnum):
+    """Where a batch is; `completed` once every scan of it is final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+
+
+class EventType(StrEnum):
+    """What an event says has happened."""
+
+    SCAN_COMPLETED = "scan.completed"
+    SCAN_FAILED = "scan.failed"
+    SCAN_VERDICT_CHANGED = "scan.verdict_changed"
+    APPEAL_CREATED = "appeal.created"
+    APPEAL_DECIDED = "appeal.decided"
+    BATCH_COMPLETED = "batch.completed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    PING = "ping"
+
+
+class EndpointState(StrEnum):
+    """Whether deliveries are made to an endpoint. Events are kept either way."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+class DeliveryState(StrEnum):
+    """Where one delivery is: it waits for its next attempt, arrived, or was given up."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class Scope(StrEnum):
+    """What a key may do: submit scans, read its owner's records, decide appeals, or all of it."""
+
+    SCAN = "scan"
+    READ = "read"
+    MODERATE = "moderate"
+    ADMIN = "admin"
 
 
 class ScanWarning(StrEnum):
@@ -170,10 +235,11 @@ class ScanError(Struct, frozen=True, kw_only=True):
     retryable: bool
 
 
-class Appeal(Struct, frozen=True):
-    """Whether a person has disputed the verdict."""
+class ScanAppeal(Struct, frozen=True):
+    """Whether a person has disputed the verdict, and the appeal to read about it."""
 
-    state: str = "none"
+    state: AppealState = AppealState.NONE
+    id: str | None = None
 
 
 class Scan(Struct, frozen=True, kw_only=True):
@@ -191,8 +257,12 @@ class Scan(Struct, frozen=True, kw_only=True):
     input: Input
     model: Model | None = None
     error: ScanError | None = None
-    appeal: Appeal = Appeal()
+    appeal: ScanAppeal = ScanAppeal()
     superseded_by: str | None = None
+    rescore_of: str | None = None
+    batch_id: str | None = None
+    context: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     sequence: int = 0
     created_at: str
     completed_at: str | None = None
@@ -208,15 +278,19 @@ class Scan(Struct, frozen=True, kw_only=True):
 class ScanRequest(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """The body of POST /v1/scans: exactly one of `url` and `upload_id`.
+    """The body of POST /v1/scans: exactly one of `url`, `upload_id` and `sha256`.
 
     What is as by default is not sent, so that a server which does not know a field yet takes it.
     `priority` is `bulk` where nobody waits for this one scan: those of people go first.
-    `context` (platform, item_id) and `metadata` come back unread with the scan's events.
+    `sha256` (64 hex digits) asks for what is known of bytes that are not sent.
+    `callback_url` is told, signed with the owner's callback secret, when the scan is final.
+    `context` (platform, item_id) and `metadata` come back unread with the scan and its events.
     """
 
     url: str | UnsetType = UNSET
     upload_id: str | UnsetType = UNSET
+    sha256: str | UnsetType = UNSET
+    callback_url: str | UnsetType = UNSET
     operating_point: PointName = PointName.BALANCED
     priority: Priority = Priority.INTERACTIVE
     context: dict[str, str] = field(default_factory=dict)
@@ -232,6 +306,267 @@ class Upload(Struct, frozen=True, kw_only=True):
     expires_at: str
 
 
+class ScanList(Struct, frozen=True, kw_only=True):
+    """One page of the owner's scans, newest first. `next_cursor` asks for the next page."""
+
+    data: tuple[Scan, ...]
+    has_more: bool
+    next_cursor: str | None = None
+
+
+class BatchRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of POST /v1/batches: 1 to 1,000 scans, done as bulk unless they say otherwise.
+
+    A scan that cannot be accepted is refused by itself, in `results`; the others go on.
+    `callback_url` is told when the batch is complete.
+    """
+
+    scans: tuple[ScanRequest, ...]
+    callback_url: str | UnsetType = UNSET
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class BatchCounts(Struct, frozen=True, kw_only=True):
+    """How many of a batch's items are where; they add up to `total`."""
+
+    total: int
+    waiting: int
+    completed: int
+    failed: int
+    canceled: int
+    refused: int
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """Many scans that were asked for at once, and how far they are."""
+
+    id: str
+    status: BatchStatus
+    counts: BatchCounts
+    metadata: dict[str, str] = field(default_factory=dict)
+    created_at: str
+    completed_at: str | None = None
+
+
+class LookupRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of POST /v1/lookups: 1 to 100 sha256 (64 hex digits) of images' bytes."""
+
+    sha256: tuple[str, ...]
+    operating_point: PointName = PointName.BALANCED
+
+
+class Lookup(Struct, frozen=True, kw_only=True):
+    """What is known of some bytes at one operating point; `verdict` is null where nothing is."""
+
+    sha256: str
+    verdict: Verdict | None = None
+    probability: float | None = None
+    operating_point: OperatingPoint | None = None
+    model: Model | None = None
+    judged_at: str | None = None
+
+
+class LookupList(Struct, frozen=True, kw_only=True):
+    """An answer for each sha256 asked for, in the same order."""
+
+    data: tuple[Lookup, ...]
+
+
+class HashRange(Struct, frozen=True, kw_only=True):
+    """All known sha256 that begin with `prefix`: who asks tells five digits and no more.
+
+    The `sha256` of each entry is whole; look for yours among them.
+    """
+
+    prefix: str
+    data: tuple[Lookup, ...]
+
+
+class AppealRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of POST /v1/scans/{id}/appeals: why the verdict is wrong, in words."""
+
+    reason: str
+    evidence_url: str | UnsetType = UNSET
+
+
+class AppealDecisionRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of POST /v1/appeals/{id}/decision. Overturned bytes are never accused again."""
+
+    decision: AppealDecision
+    note: str = ""
+
+
+class Appeal(Struct, frozen=True, kw_only=True):
+    """A dispute about one scan's verdict, and what was decided."""
+
+    id: str
+    scan_id: str
+    state: AppealState
+    reason: str
+    evidence_url: str | None = None
+    note: str | None = None
+    created_at: str
+    decided_at: str | None = None
+
+
+class AppealList(Struct, frozen=True, kw_only=True):
+    """One page of the owner's appeals, newest first."""
+
+    data: tuple[Appeal, ...]
+    has_more: bool
+    next_cursor: str | None = None
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What was said of which bytes, signed: it can be checked without asking us.
+
+    `payload` is the exact text that `signature` (Ed25519, base64) signs; `public_key` is the
+    server's, raw, in base64.
+    """
+
+    payload: str
+    signature: str
+    public_key: str
+    algorithm: str = "ed25519"
+
+
+class EndpointRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of POST /v1/webhooks: where to deliver which events; no `events` means all."""
+
+    url: str
+    events: tuple[EventType, ...] = ()
+    description: str = ""
+
+
+class EndpointPatch(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of PATCH /v1/webhooks/{id}: what is not named stays."""
+
+    url: str | UnsetType = UNSET
+    events: tuple[EventType, ...] | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    state: EndpointState | UnsetType = UNSET
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """Where events are delivered. `secret` is shown when it is made or rotated, and never again."""
+
+    id: str
+    url: str
+    events: tuple[EventType, ...]
+    description: str
+    state: EndpointState
+    disabled_reason: str | None = None
+    secret: str | None = None
+    created_at: str
+
+
+class EndpointList(Struct, frozen=True, kw_only=True):
+    """All endpoints of the owner, newest first."""
+
+    data: tuple[Endpoint, ...]
+
+
+class CallbackSecret(Struct, frozen=True, kw_only=True):
+    """What the events to a scan's or batch's `callback_url` are signed with."""
+
+    secret: str
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One event on its way to one endpoint: attempts made, and what the last one met."""
+
+    id: str
+    event_id: str
+    event_type: EventType
+    endpoint_id: str
+    state: DeliveryState
+    attempts: int
+    last_status: int | None = None
+    last_error: str | None = None
+    next_attempt_at: str | None = None
+    created_at: str
+    delivered_at: str | None = None
+
+
+class DeliveryList(Struct, frozen=True, kw_only=True):
+    """One page of an endpoint's deliveries, newest first."""
+
+    data: tuple[Delivery, ...]
+    has_more: bool
+    next_cursor: str | None = None
+
+
+class EventData(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an event is about: the scan as it is then, or the batch, the appeal, the endpoint.
+
+    `previous` is the verdict before, and `cause` what changed it (rescore, appeal).
+    """
+
+    scan: Scan | None = None
+    batch: Batch | None = None
+    appeal: Appeal | None = None
+    endpoint: Endpoint | None = None
+    previous: Verdict | None = None
+    cause: str | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """The body of a delivery. One fact has one `id`, however often it is sent.
+
+    The highest `sequence` of a scan is its newest state; events may arrive in any order.
+    `replay_of` names the event that was sent again on request.
+    """
+
+    id: str
+    type: EventType
+    timestamp: str
+    sequence: int
+    data: EventData
+    replay_of: str | None = None
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """A model that scores now: weights, calibration, how it runs, and its model card (Markdown)."""
+
+    id: str
+    weights_sha256: str
+    calibration_id: str
+    engine: str
+    precision: str
+    workers: int
+    card: str | None = None
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """The models that live workers score with."""
+
+    data: tuple[ModelInfo, ...]
+
+
+class KeyFacts(Struct, frozen=True, kw_only=True):
+    """What the key that asks may do. `id` is null for a caller without one on this machine."""
+
+    id: str | None
+    owner: str
+    scopes: tuple[Scope, ...]
+    expires_at: str | None = None
+    rate_per_minute: int | None = None
+    parallel: int | None = None
+    quota_per_day: int | None = None
+
+
 class Fault(Struct, frozen=True):
     """One thing wrong with a request: a JSON pointer, a code and a sentence."""
 
@@ -240,8 +575,11 @@ class Fault(Struct, frozen=True):
     detail: str
 
 
-class Problem(Struct, frozen=True, kw_only=True):
-    """What went wrong with a request: application/problem+json (RFC 9457), with a hint."""
+class Problem(Struct, frozen=True, kw_only=True, rename={"violated_policies": "violated-policies"}):
+    """What went wrong with a request: application/problem+json (RFC 9457), with a hint.
+
+    `violated-policies` names those of the RateLimit-Policy header that a 429 is about.
+    """
 
     type: str
     title: str
@@ -252,7 +590,16 @@ class Problem(Struct, frozen=True, kw_only=True):
     request_id: str
     retryable: bool
     errors: tuple[Fault, ...] = ()
+    violated_policies: tuple[str, ...] = ()
     instance: str | None = None
+
+
+class BatchResult(Struct, frozen=True, kw_only=True):
+    """One line of a batch's results: the scan, or why there is none. `index` counts from 0."""
+
+    index: int
+    scan: Scan | None = None
+    problem: Problem | None = None
 
 
 class ErrorFacts(Struct, frozen=True, kw_only=True):

@@ -1,9 +1,10 @@
 """The composition root: makes every part of the server and puts them together.
 
-    settings -> SqlRecords, RedisBoard, RqQueue, FileSpool, SystemClock      the ports
-             -> Readiness -> Desk -> routes                                  what requests meet
-             -> Collector                                                    what runs beside them
-             -> Edge(Litestar(...))                                          the ASGI application
+    settings -> Database -> SqlScans, SqlKeys, SqlAppeals, SqlWebhooks ...     the truth
+             -> RedisBoard, RedisMeter, RqQueue, FileSpool, SystemClock        the other ports
+             -> Readiness, Limiter, Authenticator -> the desks -> routes       what requests meet
+             -> Collector, Courier, ...                                        what runs beside them
+             -> Edge(Litestar(...))                                            the ASGI application
 
 A port that is given instead is the giver's to start and to close.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -19,82 +21,235 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from worker.guard import Policy
+from worker.tracing import Tracing
 
 from . import problems
+from .auth import Authenticator, Finder, guarding, provide_caller
 from .board import RedisBoard
 from .clock import SystemClock
 from .collector import Collector
+from .courier import Bell, Courier, Sender
 from .edge import Edge
+from .limits import RedisMeter
+from .methods import tell_methods
+from .metrics import Metrics, disk_of
 from .ports import Board, Clock, Precedents, Queue, Records, Spool, Uses
 from .queue import RqQueue
-from .records import SqlRecords
-from .routes import errors, health, openapi, scans, uploads
+from .receipts import Signer
+from .routes import (
+    appeals,
+    batches,
+    compat,
+    errors,
+    events,
+    health,
+    keys,
+    lookups,
+    metrics,
+    models,
+    openapi,
+    receipts,
+    scans,
+    uploads,
+    webhooks,
+)
+from .rules import retention
+from .rules.appeals import AppealDesk
+from .rules.batches import BatchDesk
+from .rules.compat import CompatDesk
 from .rules.desk import Desk
+from .rules.limits import Limiter
+from .rules.lookups import LookupDesk
+from .rules.metrics import MetricsDesk
+from .rules.models import ModelDesk, Workers
 from .rules.readiness import Pace, Readiness
-from .settings import ServerSettings
+from .rules.receipts import ReceiptDesk
+from .rules.retention import RetentionDesk, Turns
+from .rules.webhooks import WebhooksDesk
+from .settings import OnFailure, ServerSettings
 from .spool import FileSpool
+from .store.appeals import SqlAppeals
+from .store.batches import SqlBatches
+from .store.deliveries import SqlDeliveries
+from .store.engine import Database
+from .store.keys import SqlKeys
+from .store.lookups import SqlLookups
+from .store.retention import SqlRetention
+from .store.scans import SqlScans
+from .store.webhooks import SqlWebhooks
 
 Task = Callable[[], Coroutine[Any, Any, None]]
+NO_TRACING = Tracing()
+ROUTES = (
+    scans.router,
+    events.router,
+    uploads.router,
+    appeals.router,
+    receipts.router,
+    batches.router,
+    lookups.router,
+    models.router,
+    webhooks.router,
+    keys.router,
+    errors.router,
+    compat.router,
+    metrics.get_metrics,
+    health.healthz,
+    health.readyz,
+    openapi.get_schema,
+)
+"""Every route there is."""
 
 
 class Store(Records, Precedents, Uses, Protocol):
     """What the records are given as: the truth, and what follows from it."""
 
 
+class Places(Board, Workers, Turns, Protocol):
+    """What Redis is given as: the server's half, what workers say, whose turn it is."""
+
+
 def create_app(
     settings: ServerSettings,
     *,
     records: Store | None = None,
-    board: Board | None = None,
+    board: Places | None = None,
     queue: Queue | None = None,
     spool: Spool | None = None,
+    finder: Finder | None = None,
     clock: Clock | None = None,
+    tracing: Tracing = NO_TRACING,
 ) -> Edge:
     """Return the server as an ASGI application; its lifespan starts and stops all background work.
 
     Its `prepare`, which the lifespan awaits too, raises StartRefused if the store cannot be used.
+    Raises StartRefused if the key of the receipts cannot be read or made.
     """
     clock = clock or SystemClock()
     life = _Life()
-    records = records or life.of_records(SqlRecords(settings, clock))
-    board = board or life.of_board(RedisBoard(settings.redis))
-    queue = queue or life.of_queue(RqQueue(settings.redis))
-    spool = spool or FileSpool(settings.redis.state_dir, clock)
+    database = life.of_database(Database(settings))
+    bell = Bell()
+    sql = SqlScans(database, clock, bell)
+    counted = Metrics()
     pace = Pace(clock)
-    readiness = Readiness(
+    records = records or life.of_records(sql)
+    board = board or life.of_board(RedisBoard(settings.redis))
+    desk = Desk(
         records=records,
+        precedents=records,
         board=board,
+        queue=queue or life.of_queue(RqQueue(settings.redis)),
+        spool=spool or FileSpool(settings.redis.state_dir, clock),
         clock=clock,
-        pace=pace,
-        queue_limit=settings.queue_limit,
+        policy=Policy(settings.fetch_allow_networks, settings.fetch_allow_ports),
+        readiness=Readiness(
+            records=records, board=board, clock=clock, pace=pace, queue_limit=settings.queue_limit
+        ),
+        limiter=Limiter(life.of_meter(RedisMeter(settings.redis)), clock),
+        counters=counted,
+        bell=bell,
+    )
+    authenticator = life.of_authenticator(
+        Authenticator(finder or SqlKeys(database), clock, is_local=settings.is_local)
     )
     collector = Collector(
         records=records,
         uses=records,
         board=board,
-        queue=queue,
-        spool=spool,
+        queue=desk.queue,
+        spool=desk.spool,
         clock=clock,
         pace=pace,
+        limiter=desk.limiter,
+        disputes=SqlAppeals(database, scans=sql, clock=clock),
+        counters=counted,
     )
-    desk = Desk(
-        records=records,
-        precedents=records,
-        board=board,
-        queue=queue,
-        spool=spool,
-        clock=clock,
-        policy=Policy(settings.fetch_allow_networks, settings.fetch_allow_ports),
-        readiness=readiness,
+    forgetting = RetentionDesk(
+        store=SqlRetention(database), turns=board, clock=clock, days=settings.retention_days
     )
-    life.tasks.append(collector.run)
+    life.tasks += [collector.run, partial(retention.run, forgetting)]
+    life.of_courier(database, desk, counted=counted, bell=bell)
     return Edge(
-        _routes(desk, life),
+        Litestar(
+            ROUTES,
+            dependencies={
+                "caller": Provide(provide_caller),
+                "desk": _given(desk),
+                "model_desk": _given(ModelDesk(workers=board)),
+                **_other_desks(settings, database, sql, desk, authenticator, counted),
+            },
+            guards=[guarding(authenticator)],
+            exception_handlers=problems.handlers(),
+            before_send=[tell_methods],
+            lifespan=[life.lived],
+            # Bodies are limited where they are read; the API's document is ours (server/schema).
+            request_max_body_size=None,
+            openapi_config=None,
+            logging_config=None,
+        ),
         host=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        origins=authenticator.origins,
+        answered=counted.answered,
+        tracing=tracing,
         clock=clock,
         stopping=desk.stopping,
         prepare=life.prepare,
     )
+
+
+def _other_desks(
+    settings: ServerSettings,
+    database: Database,
+    sql: SqlScans,
+    desk: Desk,
+    authenticator: Authenticator,
+    counted: Metrics,
+) -> dict[str, Provide]:
+    """Return the desk of each resource, by the name under which its routes ask for it."""
+    state_dir = settings.redis.state_dir
+    hooks = SqlWebhooks(database)
+    return {
+        "appeal_desk": _given(
+            AppealDesk(
+                appeals=SqlAppeals(database, scans=sql, clock=desk.clock),
+                replays=sql,
+                flights=desk.board,
+                clock=desk.clock,
+            )
+        ),
+        "batch_desk": _given(BatchDesk(batches=SqlBatches(database, bell=desk.bell), scans=desk)),
+        "lookup_desk": _given(
+            LookupDesk(lookups=SqlLookups(database), readiness=desk.readiness, limiter=desk.limiter)
+        ),
+        "compat_desk": _given(
+            CompatDesk(
+                desk=desk,
+                callers=authenticator,
+                accepts_unjudged=settings.pictrs_on_failure is OnFailure.ACCEPT,
+            )
+        ),
+        "metrics_desk": _given(
+            MetricsDesk(counters=counted, parts=desk.readiness, disk=lambda: disk_of(state_dir))
+        ),
+        "receipt_desk": _given(
+            ReceiptDesk(scans=sql, signer=Signer.of(state_dir, given=settings.receipt_key))
+        ),
+        "webhooks_desk": _given(
+            WebhooksDesk(
+                endpoints=hooks,
+                deliveries=hooks,
+                replays=sql,
+                flights=desk.board,
+                clock=desk.clock,
+                policy=desk.policy,
+            )
+        ),
+    }
+
+
+def _given(part: object) -> Provide:
+    return Provide(lambda: part, sync_to_thread=False)
 
 
 class _Life:
@@ -105,10 +260,13 @@ class _Life:
         self.tasks: list[Task] = []
         self.ends: list[Task] = []
 
-    def of_records(self, records: SqlRecords) -> SqlRecords:
-        self.starts.append(records.prepare)
+    def of_database(self, database: Database) -> Database:
+        self.starts.append(database.prepare)
+        self.ends.append(database.aclose)
+        return database
+
+    def of_records(self, records: SqlScans) -> SqlScans:
         self.tasks.append(records.run)
-        self.ends.append(records.aclose)
         return records
 
     def of_board(self, board: RedisBoard) -> RedisBoard:
@@ -118,6 +276,26 @@ class _Life:
     def of_queue(self, queue: RqQueue) -> RqQueue:
         self.ends.append(queue.aclose)
         return queue
+
+    def of_meter(self, meter: RedisMeter) -> RedisMeter:
+        self.ends.append(meter.aclose)
+        return meter
+
+    def of_authenticator(self, authenticator: Authenticator) -> Authenticator:
+        self.tasks.append(authenticator.run)
+        return authenticator
+
+    def of_courier(self, database: Database, desk: Desk, *, counted: Metrics, bell: Bell) -> None:
+        sender = Sender(desk.policy)
+        courier = Courier(
+            deliveries=SqlDeliveries(database),
+            sender=sender,
+            clock=desk.clock,
+            bell=bell,
+            metrics=counted,
+        )
+        self.tasks.append(courier.run)
+        self.ends.append(sender.aclose)
 
     async def prepare(self) -> None:
         """Make ready what must be before anything runs; a second time costs nothing."""
@@ -138,23 +316,3 @@ class _Life:
             with anyio.CancelScope(shield=True):
                 for end in reversed(self.ends):
                     await end()
-
-
-def _routes(desk: Desk, life: _Life) -> Litestar:
-    return Litestar(
-        [
-            scans.router,
-            uploads.router,
-            errors.router,
-            health.healthz,
-            health.readyz,
-            openapi.get_schema,
-        ],
-        dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
-        exception_handlers=problems.handlers(),
-        lifespan=[life.lived],
-        # Bodies are limited where they are read; the document of the API is ours (schema.py).
-        request_max_body_size=None,
-        openapi_config=None,
-        logging_config=None,
-    )

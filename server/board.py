@@ -5,6 +5,9 @@
     state        XLEN, SET probe; beats         a Redis that takes no more is down
     collect      XAUTOCLAIM, XREADGROUP results what a dead collector held, then what is new
     acknowledge  XACK + XDEL in one MULTI
+    begin, end   SET NX, DEL                    a request with an Idempotency-Key is under way
+    papers       GET                            what a worker shows of its model
+    take_turn    SET NX EX                      one process at a time
 
 Every call ends within the timeout of the settings (`collect` within that and its wait), and
 whatever goes wrong is Unavailable("redis"). A wiped Redis has no groups: they are made again.
@@ -12,6 +15,7 @@ whatever goes wrong is Unavailable("redis"). A wiped Redis has no groups: they a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -31,11 +35,14 @@ from worker.contract import (
     STREAMS,
     Entry,
     Outcome,
+    Papers,
     RedisSettings,
     WorkerBeat,
     decode_beat,
     decode_outcome,
+    decode_papers,
     encode,
+    papers_key,
     phase_key,
     worker_key,
 )
@@ -51,10 +58,14 @@ ABANDONED_MS = 30_000
 """How long an outcome may be held before another collector takes it."""
 PAGE = 500
 """Stream entries, or keys, in one answer."""
+FLIGHT_SECONDS = 30
+"""How long a request with an Idempotency-Key counts as under way if its process dies."""
 PROBE = "pinclip:probe"
 """Key that `state` writes, to see whether Redis takes anything."""
 PROBE_SECONDS = 60
 """How long that key stays."""
+TURN = "pinclip:turn:"
+"""Key of a task that one process does at a time; whoever makes it has the turn."""
 FULL = "its memory is full: it takes scans again once some are done, and more with more maxmemory"
 """What is said of a Redis that is at its maxmemory."""
 
@@ -129,6 +140,17 @@ class RedisBoard:
                 pipe.xdel(RESULTS, *tokens)
                 await pipe.execute()
 
+    async def begin(self, owner: str, key: str) -> bool:
+        """Note that a request with this Idempotency-Key is under way; False if one is already."""
+        with self._told():
+            was_set = await self._redis.set(_flight(owner, key), b"", nx=True, ex=FLIGHT_SECONDS)
+        return bool(was_set)
+
+    async def end(self, owner: str, key: str) -> None:
+        """Note that it is over."""
+        with self._told():
+            await self._redis.delete(_flight(owner, key))
+
     async def phase(self, scan_id: str) -> str | None:
         """Return `fetching` or `scoring` if a worker said so lately."""
         with self._told():
@@ -149,6 +171,20 @@ class RedisBoard:
             keys = [key async for key in self._redis.scan_iter(worker_key("*"), count=PAGE)]
             values: Any = await self._redis.mget(keys) if keys else []
         return sum(depths), list(_beats(values))
+
+    async def papers(self, weights_sha256: str, calibration_id: str) -> Papers:
+        """Return what came with these weights, as a worker showed it; empty if none did."""
+        with self._told():
+            value: Any = await self._redis.get(papers_key(weights_sha256, calibration_id))
+        try:
+            return Papers() if value is None else decode_papers(value)
+        except msgspec.DecodeError:  # of another version
+            return Papers()
+
+    async def take_turn(self, name: str, seconds: int) -> bool:
+        """True for the first who asks in so many seconds, of all processes: it is their turn."""
+        with self._told():
+            return bool(await self._redis.set(f"{TURN}{name}", b"", nx=True, ex=seconds))
 
     async def _post(self, posts: Sequence[Sequence[Entry]]) -> None:
         with self._told():
@@ -218,6 +254,12 @@ def _collected(token: bytes, fields: dict[bytes, bytes]) -> Collected:
     if outcome is not None and not outcome.status.is_final:
         outcome = None
     return Collected(token=token.decode(), outcome=outcome)
+
+
+def _flight(owner: str, key: str) -> str:
+    """Name a request under way; its key may have any characters, and nobody need read it."""
+    digest = hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()
+    return f"pinclip:once:{digest}"
 
 
 def _scan_id(data: bytes) -> str:

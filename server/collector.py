@@ -1,10 +1,12 @@
 """Brings outcomes from Redis into the records, and mends what Redis lost. Two endless tasks.
 
     collect  board.collect -> records.close COMMIT -> acknowledge      a batch at a time
+                                    `- count it, give back its place in the owner's limits
     sweep    every 5 s: overdue rows -> past deadline? close as failed
                                         in no stream?  post again
                         anything waiting? ring
                         uploads that no scan needs -> forget
+                        bytes that were overturned and are accused still -> settle
 
 Each step can be repeated: an outcome is acknowledged after its commit, the first one recorded
 stands, and a scan posted twice is scored twice but recorded once. While SQL or Redis is down a
@@ -13,7 +15,8 @@ task waits longer and longer, up to a limit, and then goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 import anyio
 import structlog
@@ -23,8 +26,11 @@ from sdk.wire import Input, ScanError, Status
 from worker.contract import DEADLINE_SECONDS, UPLOAD_SECONDS, Entry, Outcome
 
 from . import ids
+from .metrics import Metrics, Stage
 from .ports import Board, Clock, Collected, Queue, Records, Spool, Unavailable, Uses
+from .rules.limits import Limiter
 from .rules.readiness import Pace
+from .rules.scans import REPEAT_SECONDS
 
 BATCH = 64
 """Most outcomes in one commit."""
@@ -39,8 +45,6 @@ OVERDUE_SECONDS = 10.0
 """Age at which the sweep asks whether Redis still knows a scan."""
 POST_AT_ONCE = 500
 """Most entries posted in one round trip."""
-REPEAT_SECONDS = 60.0
-"""How long the upload of a final scan is kept, for a caller who sends the scan again."""
 LATE_SECONDS = 60.0
 """How much longer than promised an upload is kept, so that none goes while it is being named."""
 SHORTEST_REST_SECONDS = 0.5
@@ -48,6 +52,14 @@ LONGEST_REST_SECONDS = 5.0
 """Pauses after a failure: doubled each time, up to the longest."""
 
 _log = structlog.get_logger(__name__)
+
+
+class Disputes(Protocol):
+    """What is left to do of appeals that were decided. Raises Unavailable."""
+
+    async def settle(self) -> int:
+        """Change all scans that accuse bytes which were overturned; returns how many."""
+        ...
 
 
 class Collector:
@@ -63,6 +75,9 @@ class Collector:
         spool: Spool,
         clock: Clock,
         pace: Pace,
+        limiter: Limiter,
+        disputes: Disputes,
+        counters: Metrics,
     ) -> None:
         self._records = records
         self._uses = uses
@@ -71,6 +86,9 @@ class Collector:
         self._spool = spool
         self._clock = clock
         self._pace = pace
+        self._limiter = limiter
+        self._disputes = disputes
+        self._counters = counters
         self._held: Sequence[Collected] = ()
 
     async def run(self) -> None:
@@ -96,7 +114,10 @@ class Collector:
         late = [entry for entry in overdue if entry.deadline < now]
         await self._close_late(late)
         await self._forget_uploads(now)
-        await self._post_missing([entry for entry in overdue if entry.deadline >= now])
+        posted = await self._post_missing([entry for entry in overdue if entry.deadline >= now])
+        oldest = min((ids.made_at(entry.scan_id) for entry in overdue), default=now)
+        self._counters.swept(oldest_seconds=now - oldest, posted_again=posted)
+        await self._disputes.settle()
 
     async def _record(self) -> None:
         for unread in (item.token for item in self._held if item.outcome is None):
@@ -109,7 +130,7 @@ class Collector:
     async def _close(self, outcomes: Sequence[Outcome]) -> int:
         """Record outcomes; one that the store cannot take is left out and blocks no other."""
         try:
-            return len(await self._records.close(outcomes))
+            owners = await self._records.close(outcomes)
         except Unavailable:
             raise
         except Exception as error:
@@ -118,11 +139,27 @@ class Collector:
             # Its scan will be closed by the sweep, at its deadline.
             _log.error("outcome_unrecordable", scan_id=outcomes[0].scan_id, exc_info=error)
             return 0
+        await self._ended(owners, outcomes)
+        return len(owners)
+
+    async def _ended(self, owners: Mapping[str, str], outcomes: Sequence[Outcome]) -> None:
+        """Count the scans that ended, and give back their places."""
+        now = self._clock.now()
+        first = {outcome.scan_id: outcome for outcome in reversed(outcomes)}
+        of_owner: dict[str, list[str]] = {}
+        for scan_id, owner in owners.items():
+            outcome, seconds = first[scan_id], now - ids.made_at(scan_id)
+            self._counters.scan_ended(outcome, seconds=seconds, stages=_stages(outcome))
+            of_owner.setdefault(owner, []).append(scan_id)
+        for owner, scan_ids in of_owner.items():
+            await self._limiter.done(owner, scan_ids)
 
     async def _close_late(self, entries: Sequence[Entry]) -> None:
-        recorded = await self._records.close([_too_late(entry) for entry in entries])
-        for scan_id in recorded:
+        outcomes = [_too_late(entry) for entry in entries]
+        owners = await self._records.close(outcomes)
+        for scan_id in owners:
             _log.warning("scan_closed_late", scan_id=scan_id)
+        await self._ended(owners, outcomes)
 
     async def _forget_uploads(self, now: float) -> None:
         kept = await self._spool.kept()
@@ -134,7 +171,9 @@ class Collector:
             [one for one in kept if not needed.get(one, ids.made_at(one) >= oldest)]
         )
 
-    async def _post_missing(self, entries: Sequence[Entry]) -> None:
+    async def _post_missing(self, entries: Sequence[Entry]) -> int:
+        """Post what Redis has lost, and return how many these were; ring if anything waits."""
+        lost: list[Entry] = []
         if entries:
             missing = await self._board.missing([entry.scan_id for entry in entries])
             lost = [entry for entry in entries if entry.scan_id in missing]
@@ -145,6 +184,7 @@ class Collector:
         waiting, _ = await self._board.state()
         if waiting:
             await self._queue.ring()
+        return len(lost)
 
     async def _collect_in_batches(self) -> None:
         began = self._clock.monotonic()
@@ -176,6 +216,12 @@ def _tell(name: str, error: Exception, failures: int) -> None:
         _log.error("task_failed", task=name, exc_info=error)
     elif failures == 1:
         _log.warning("task_waits", task=name, reason=str(error))
+
+
+def _stages(outcome: Outcome) -> dict[Stage, float]:
+    """Return what a worker said of its time, as far as we have a name for it."""
+    named = frozenset(Stage)
+    return {Stage(name): spent for name, spent in outcome.seconds.items() if name in named}
 
 
 def _too_late(entry: Entry) -> Outcome:

@@ -1,4 +1,4 @@
-"""Ids and times as callers see them: `scan_`, `upl_` or `req_` and 26 characters that sort by time.
+"""Ids and times as callers see them: a prefix such as `scan_` and 26 characters that sort by time.
 
     scan_01KX3Q8RZ0  7M2V9C4H8T1B6N5D
           10: ms     16: chance, 80 bits          Crockford's base 32, as a ULID has it
@@ -13,9 +13,17 @@ import secrets
 from datetime import UTC, datetime
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_BODY = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
-_SCAN = re.compile(f"scan_{_BODY}")
-_UPLOAD = re.compile(f"upl_{_BODY}")
+_BODY = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+
+def new(prefix: str, now: float) -> str:
+    """Return a new id, such as `evt_` and 26 characters; `now` is Unix time in seconds."""
+    return f"{prefix}_{_body(now)}"
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """True if `text` is written as our ids of this prefix are."""
+    return text.startswith(f"{prefix}_") and _BODY.fullmatch(text, len(prefix) + 1) is not None
 
 
 def scan_id(now: float) -> str:
@@ -35,12 +43,12 @@ def request_id(now: float) -> str:
 
 def is_scan_id(text: str) -> bool:
     """True if `text` is written as our scan ids are."""
-    return _SCAN.fullmatch(text) is not None
+    return is_id("scan", text)
 
 
 def is_upload_id(text: str) -> bool:
     """True if `text` is written as our upload ids are."""
-    return _UPLOAD.fullmatch(text) is not None
+    return is_id("upl", text)
 
 
 def made_at(an_id: str) -> float:

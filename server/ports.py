@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Sequence
 from typing import Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from sdk.wire import PointName, Scan, Upload
+from sdk.wire import PointName, Scan, Status, Upload, Verdict
 from worker.contract import Entry, Outcome, WorkerBeat
 
 
@@ -30,18 +30,57 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
-class Opened(Struct, frozen=True, kw_only=True):
-    """A scan to be recorded, with the entry that a worker will need and what the caller added.
+class Replay(Struct, frozen=True, kw_only=True):
+    """An Idempotency-Key, and what it was first used for: sha256 of method, path and body."""
 
-    `place` stands for the URL in its canonical form. A scan that is final already has been given
-    a verdict on record, and no worker will hear of it.
+    key: str
+    fingerprint: str
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What an Idempotency-Key was used for: the id of what was made."""
+
+    fingerprint: str
+    subject: str
+
+
+class KeyTaken(Exception):
+    """The Idempotency-Key was used by another request while this one was under way."""
+
+
+class ScanFilter(Struct, frozen=True, kw_only=True):
+    """Which of an owner's scans to list; None: any. Times are Unix seconds, `since` included."""
+
+    status: Status | None = None
+    verdict: Verdict | None = None
+    sha256: str | None = None
+    batch_id: str | None = None
+    since: float | None = None
+    before: float | None = None
+
+
+class Erased(Struct, frozen=True, kw_only=True):
+    """What was forgotten: whether it was final, and the upload that it was about."""
+
+    was_final: bool
+    upload_id: str | None
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """A scan to be recorded for its owner, with the entry that a worker will need.
+
+    `scan` is as callers see it: batch_id, rescore_of, context and metadata are in it. `place`
+    stands for the URL in its canonical form. A scan that is final already has been given a verdict
+    on record, and no worker will hear of it. `replay` is kept in the same commit.
     """
 
+    owner: str
     scan: Scan
     entry: Entry
     place: str | None = None
-    context: dict[str, str] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
+    batch_index: int | None = None
+    callback_url: str | None = None
+    replay: Replay | None = None
 
 
 class Precedent(Struct, frozen=True, kw_only=True):
@@ -59,23 +98,64 @@ class Collected(Struct, frozen=True, kw_only=True):
     outcome: Outcome | None
 
 
-class Records(Protocol):
+class Uses(Protocol):
+    """Which uploads a scan has named. Raises Unavailable."""
+
+    async def uses(self, upload_ids: Sequence[str], since: float) -> dict[str, bool]:
+        """Of these uploads, return those that a scan has named: True where it is still needed.
+
+        A scan needs its upload until it is final, and if it became final after `since` (Unix
+        time), because whoever sent it may send it again.
+        """
+        ...
+
+
+class Records(Uses, Protocol):
     """The truth. A commit has happened when a call returns; raises Unavailable."""
 
-    async def open(self, opened: Opened) -> None:
-        """Record a new scan: as queued, or as it is if it is final already."""
+    async def open(self, opened: Opened) -> Scan:
+        """Record a new scan and return it: as queued, or as it is if it is final already.
+
+        One that is final accuses no bytes that its owner had overturned. Raises KeyTaken, and
+        records nothing, if the key of its `replay` was used before.
+        """
         ...
 
-    async def get(self, scan_id: str) -> Scan | None:
-        """Return the scan as last recorded, or None."""
+    async def get(self, scan_id: str, *, owner: str) -> Scan | None:
+        """Return the owner's scan as last recorded, or None."""
         ...
 
-    async def watch(self, scan_id: str, seconds: float) -> Scan | None:
-        """Return the scan once it is final, or as it is after `seconds`."""
+    async def opened(self, scan_id: str, *, owner: str) -> Opened | None:
+        """Return the owner's scan as last recorded, with what it was asked for, or None."""
         ...
 
-    async def close(self, outcomes: Sequence[Outcome]) -> list[str]:
-        """Record outcomes in one commit; the first for a scan wins. Returns ids recorded now."""
+    async def page(
+        self, wanted: ScanFilter, *, owner: str, before_id: str | None, limit: int
+    ) -> list[Scan]:
+        """Return the owner's scans that are wanted, newest first, older than the id."""
+        ...
+
+    async def watch(self, scan_id: str, seconds: float, *, owner: str) -> Scan | None:
+        """Return the owner's scan once it is final, or as it is after `seconds`."""
+        ...
+
+    async def close(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
+        """Record outcomes in one commit; the first for a scan wins.
+
+        Returns the owners of the scans that ended now, by the id of the scan.
+        """
+        ...
+
+    async def erase(self, scan_id: str, *, owner: str, actor: str) -> Erased | None:
+        """Forget the owner's scan and all that tells of it, but that it was; None: no such scan."""
+        ...
+
+    async def is_erased(self, scan_id: str, *, owner: str) -> bool:
+        """Return whether the owner had such a scan, and it was erased."""
+        ...
+
+    async def replay(self, key: str, *, owner: str) -> Kept | None:
+        """Return what the owner used this Idempotency-Key for in the last 24 h, or None."""
         ...
 
     async def stale(self, before: float) -> list[Entry]:
@@ -91,8 +171,9 @@ class Precedents(Protocol):
     """What workers found of the same image before. Raises Unavailable."""
 
     async def precedents(self, opened: Opened) -> list[Precedent]:
-        """Return the newest few outcomes for the scan's place, or upload's bytes, newest first.
+        """Return the newest few outcomes for the scan's place, or its bytes, newest first.
 
+        For a sha256 that was asked about, of these bytes however they came, and of judges alone.
         Of a place also what failed, since it tells that the place has changed. Never one that
         was given again.
         """
@@ -118,6 +199,14 @@ class Board(Protocol):
         """Forget outcomes that are recorded."""
         ...
 
+    async def begin(self, owner: str, key: str) -> bool:
+        """Note that a request with this Idempotency-Key is under way; False if one is already."""
+        ...
+
+    async def end(self, owner: str, key: str) -> None:
+        """Note that it is over."""
+        ...
+
     async def phase(self, scan_id: str) -> str | None:
         """Return `fetching` or `scoring` if a worker said so lately."""
         ...
@@ -138,15 +227,15 @@ class Queue(Protocol):
 class Spool(Protocol):
     """Uploads on disk, below the state folder."""
 
-    async def store(self, chunks: AsyncIterable[bytes]) -> Upload:
-        """Keep the bytes for 15 minutes; raises Unavailable on a full disk.
+    async def store(self, chunks: AsyncIterable[bytes], *, owner: str) -> Upload:
+        """Keep the owner's bytes for 15 minutes; raises Unavailable on a full disk.
 
         An exception out of `chunks` leaves nothing behind and passes through.
         """
         ...
 
-    async def find(self, upload_id: str) -> Upload | None:
-        """Return the upload if it is still kept."""
+    async def find(self, upload_id: str, *, owner: str) -> Upload | None:
+        """Return the owner's upload if it is still kept."""
         ...
 
     async def kept(self) -> list[str]:
@@ -155,18 +244,6 @@ class Spool(Protocol):
 
     async def forget(self, upload_ids: Sequence[str]) -> None:
         """Remove uploads that no scan needs any more."""
-        ...
-
-
-class Uses(Protocol):
-    """Which uploads a scan has named. Raises Unavailable."""
-
-    async def uses(self, upload_ids: Sequence[str], since: float) -> dict[str, bool]:
-        """Of these uploads, return those that a scan has named: True where it is still needed.
-
-        A scan needs its upload until it is final, and if it became final after `since` (Unix
-        time), because whoever sent it may send it again.
-        """
         ...
 
 

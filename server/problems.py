@@ -20,12 +20,19 @@ from sdk.wire import Fault, Problem
 
 from .ports import Unavailable
 from .refused import Refused
+from .rules.limits import OverLimit
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "x-request-id"
 RETRY_SECONDS = 5
 """Retry-After of a 503 that knows no better."""
 
+_IANA = "https://iana.org/assignments/http-problem-types"
+_TYPES = {
+    ProblemCode.RATE_LIMITED: f"{_IANA}#quota-exceeded",
+    ProblemCode.ABNORMAL_USAGE: f"{_IANA}#abnormal-usage-detected",
+}
+"""Types that are not ours, because clients know them: draft-ietf-httpapi-ratelimit-headers-11."""
 _BY_STATUS = {
     404: ProblemCode.NOT_FOUND,
     405: ProblemCode.METHOD_NOT_ALLOWED,
@@ -37,12 +44,17 @@ _log = structlog.get_logger(__name__)
 
 
 def problem(
-    code: ProblemCode, detail: str, *, request_id: str, errors: tuple[Fault, ...] = ()
+    code: ProblemCode,
+    detail: str,
+    *,
+    request_id: str,
+    errors: tuple[Fault, ...] = (),
+    violated_policies: tuple[str, ...] = (),
 ) -> Problem:
     """Return the problem of a code, with all that is always true of it."""
     facts = PROBLEMS[code]
     return Problem(
-        type=f"/v1/errors/{code}",
+        type=_TYPES.get(code, f"/v1/errors/{code}"),
         title=facts.title,
         status=facts.status,
         detail=detail,
@@ -51,6 +63,7 @@ def problem(
         request_id=request_id,
         retryable=facts.retryable,
         errors=errors,
+        violated_policies=violated_policies,
     )
 
 
@@ -63,11 +76,14 @@ def problem_of(error: Exception, *, request_id: str) -> tuple[Problem, dict[str,
     if not isinstance(error, Refused):
         _log.error("request_failed", exc_info=error)
         error = Refused(ProblemCode.INTERNAL, "The request failed; the log says why.")
-    told = problem(error.code, error.detail, request_id=request_id, errors=error.errors)
-    headers = {}
-    if told.status == 503:
-        headers["retry-after"] = str(error.retry_after or RETRY_SECONDS)
-    return told, headers
+    told = problem(
+        error.code,
+        error.detail,
+        request_id=request_id,
+        errors=error.errors,
+        violated_policies=error.violated_policies if isinstance(error, OverLimit) else (),
+    )
+    return told, _headers_of(told.status, error.retry_after)
 
 
 def encode(told: Problem) -> bytes:
@@ -83,6 +99,14 @@ def handlers() -> ExceptionHandlersMap:
 def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     told, headers = problem_of(error, request_id=request.headers.get(REQUEST_ID, ""))
     return Response(encode(told), status_code=told.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _headers_of(status: int, retry_after: int | None) -> dict[str, str]:
+    if status == 401:
+        return {"www-authenticate": "Bearer"}
+    if status in (429, 503):
+        return {"retry-after": str(retry_after or RETRY_SECONDS)}
+    return {}
 
 
 def _refusal_of(fault: Unavailable) -> Refused:

@@ -1,6 +1,6 @@
 """The API as one process, over uvicorn.
 
-listen -> store prepared? -> serve
+listen -> store prepared? -> not for this machine alone: is there a key? -> serve
 TERM, Ctrl-C   new requests hear 503 -> waits are cut short -> answered -> closed, within 10 s
 a second one   closed at once
 """
@@ -20,12 +20,17 @@ import uvicorn
 
 from worker import log
 from worker.supervisor import SETTINGS_STATUS
+from worker.tracing import TracingUnusable
+from worker.tracing import to as tracing_to
 
 from .app import create_app
 from .clock import SystemClock
 from .edge import Edge
+from .ports import Unavailable
 from .refused import StartRefused
 from .settings import ServerSettings
+from .store.engine import Database
+from .store.keys import SqlKeys
 
 DRAIN_SECONDS = 6.0
 """Longest wait for answers under way after TERM."""
@@ -45,6 +50,9 @@ def run(settings: ServerSettings) -> int:
             log.setup(settings.log_level, "api")
             logging.getLogger("alembic").setLevel(logging.WARNING)  # it says the same each time
             return serve_on(listener, settings)
+    except TracingUnusable as unusable:
+        sys.stderr.write(f"pinclip serve: {unusable}\n")
+        return SETTINGS_STATUS
     except StartRefused as refused:
         sys.stderr.write(f"pinclip serve: {refused}\n")
         return SETTINGS_STATUS if refused.is_lasting else AWAY_STATUS
@@ -52,12 +60,35 @@ def run(settings: ServerSettings) -> int:
 
 def serve_on(listener: socket.socket, settings: ServerSettings) -> int:
     """Serve on a socket until told to stop; return the exit status. Raises StartRefused."""
-    edge = create_app(settings)
-    anyio.run(edge.prepare)
+    tracing = tracing_to(settings.trace_endpoint, component="api")
+    edge = create_app(settings, tracing=tracing)
+    anyio.run(_prepare, edge, settings)
     host, port, *_ = listener.getsockname()
     _log.info("listening", host=host, port=port)
     Server(edge, settings).run(sockets=[listener])
+    tracing.close()
     return 0
+
+
+async def _prepare(edge: Edge, settings: ServerSettings) -> None:
+    """All is ready to serve; raises StartRefused if the store or who may ask is not."""
+    await edge.prepare()
+    if settings.is_local:
+        return
+    database = Database(settings)
+    try:
+        is_kept = await SqlKeys(database).is_one_live(SystemClock().now())
+    except Unavailable as error:
+        raise StartRefused(
+            f"The keys cannot be read ({error.detail}).", is_lasting=False
+        ) from error
+    finally:
+        await database.aclose()
+    if not is_kept:
+        raise StartRefused(
+            f"PINCLIP_HOST is {settings.host} and there is no API key that works, so that nobody "
+            "could ask: make one with `pinclip keys create`, or set PINCLIP_HOST to 127.0.0.1."
+        )
 
 
 def listen(settings: ServerSettings) -> socket.socket:

@@ -1,7 +1,7 @@
 """Uploads on disk, below the state folder, where the worker reads them. Knows nothing of HTTP.
 
     uploads/upl_..        the bytes        written whole and synced before they have this name
-    uploads/upl_...json   sha256 and size  there before the bytes are
+    uploads/upl_...json   whose, sha256 and size; there before the bytes are
     uploads/.upl_...part  on its way in; a leftover of a crash is swept like the rest
 
 An id is matched against its pattern before it becomes a path. What the disk refuses, most often
@@ -21,6 +21,7 @@ from typing import BinaryIO, TypeVar
 import anyio
 import anyio.to_thread
 import msgspec
+from msgspec import Struct
 
 from sdk.wire import Upload
 from worker.contract import UPLOAD_SECONDS, upload_path
@@ -32,7 +33,16 @@ WRITE_BYTES = 1024 * 1024
 """Bytes gathered before a write, which costs a trip to a thread."""
 
 _T = TypeVar("_T")
-_upload_decoder = msgspec.json.Decoder(Upload)
+
+
+class _Facts(Struct, frozen=True, kw_only=True):
+    """What is known of an upload besides its bytes."""
+
+    owner: str
+    upload: Upload
+
+
+_facts_decoder = msgspec.json.Decoder(_Facts)
 
 
 class FileSpool:
@@ -43,8 +53,8 @@ class FileSpool:
         self._folder = state_dir / "uploads"
         self._clock = clock
 
-    async def store(self, chunks: AsyncIterable[bytes]) -> Upload:
-        """Keep the bytes for 15 minutes; raises Unavailable on a full disk."""
+    async def store(self, chunks: AsyncIterable[bytes], *, owner: str) -> Upload:
+        """Keep the owner's bytes for 15 minutes; raises Unavailable on a full disk."""
         now = self._clock.now()
         upload_id = ids.upload_id(now)
         part = await _on_disk(partial(_Part, self._folder, upload_id))
@@ -56,18 +66,19 @@ class FileSpool:
                 bytes=part.size,
                 expires_at=ids.rfc3339(now + UPLOAD_SECONDS),
             )
-            await _on_disk(partial(part.keep, upload))
+            await _on_disk(partial(part.keep, _Facts(owner=owner, upload=upload)))
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(Unavailable):
                 await _on_disk(part.discard)
             raise
         return upload
 
-    async def find(self, upload_id: str) -> Upload | None:
-        """Return the upload if it is still kept."""
+    async def find(self, upload_id: str, *, owner: str) -> Upload | None:
+        """Return the owner's upload if it is still kept."""
         if not ids.is_upload_id(upload_id) or self._is_over(upload_id):
             return None
-        return await _on_disk(partial(self._read, upload_id))
+        facts = await _on_disk(partial(self._read, upload_id))
+        return facts.upload if facts is not None and facts.owner == owner else None
 
     async def kept(self) -> list[str]:
         """Return the ids of all that is kept, leftovers of a crash included."""
@@ -81,11 +92,11 @@ class FileSpool:
     def _is_over(self, upload_id: str) -> bool:
         return ids.made_at(upload_id) + UPLOAD_SECONDS < self._clock.now()
 
-    def _read(self, upload_id: str) -> Upload | None:
+    def _read(self, upload_id: str) -> _Facts | None:
         if not upload_path(self._state_dir, upload_id).exists():
             return None
         try:
-            return _upload_decoder.decode(_facts(self._folder, upload_id).read_bytes())
+            return _facts_decoder.decode(_facts_path(self._folder, upload_id).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
@@ -100,7 +111,7 @@ class FileSpool:
     def _remove(self, upload_ids: Sequence[str]) -> None:
         for upload_id in upload_ids:
             upload_path(self._state_dir, upload_id).unlink(missing_ok=True)
-            _facts(self._folder, upload_id).unlink(missing_ok=True)
+            _facts_path(self._folder, upload_id).unlink(missing_ok=True)
             _part_path(self._folder, upload_id).unlink(missing_ok=True)
 
 
@@ -124,15 +135,16 @@ class _Part:
         self.sha256.update(data)
         self.size += len(data)
 
-    def keep(self, upload: Upload) -> None:
+    def keep(self, facts: _Facts) -> None:
         """Give the file its name. It and its facts are on disk when this returns."""
         os.fsync(self._file.fileno())
         self._file.close()
-        with open(_facts(self._folder, upload.id), "xb", opener=_opener) as facts:
-            facts.write(msgspec.json.encode(upload))
-            facts.flush()
-            os.fsync(facts.fileno())
-        self._path.rename(self._folder / upload.id)
+        upload_id = facts.upload.id
+        with open(_facts_path(self._folder, upload_id), "xb", opener=_opener) as file:
+            file.write(msgspec.json.encode(facts))
+            file.flush()
+            os.fsync(file.fileno())
+        self._path.rename(self._folder / upload_id)
         _sync_folder(self._folder)
 
     def discard(self) -> None:
@@ -158,7 +170,7 @@ async def _on_disk(action: Callable[[], _T]) -> _T:
         raise Unavailable("store", f"uploads: {error.strerror or error}") from error
 
 
-def _facts(folder: Path, upload_id: str) -> Path:
+def _facts_path(folder: Path, upload_id: str) -> Path:
     return folder / f"{upload_id}.json"
 
 

@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import anyio
@@ -69,13 +70,14 @@ BANNER = """\
 pinclip is ready at {address}
 {model}
 
-Paste a line into another terminal:
+Paste a line into another terminal{key}:
   {curl}
   {python}
   {command}
 
 Ctrl-C stops it.
 """
+_BEARER = '-H "Authorization: Bearer $PINCLIP_API_KEY" '
 
 
 class UpSettings(Struct, frozen=True, kw_only=True):
@@ -175,8 +177,17 @@ def locked(state_dir: Path) -> Iterator[None]:
         yield
 
 
-def banner(settings: ServerSettings, model: str, *, python: str = sys.executable) -> str:
-    """Return what is printed once the system is ready: three lines that work as they stand."""
+def banner(
+    settings: ServerSettings,
+    model: str,
+    *,
+    needs_key: bool = False,
+    python: str = sys.executable,
+) -> str:
+    """Return what is printed once the system is ready: three lines that work as they stand.
+
+    `needs_key`: callers without a key are refused, so the lines take PINCLIP_API_KEY.
+    """
     address = _address(settings)
     is_default = address == ClientSettings().base_url
     client = "sdk.Client()" if is_default else f"sdk.Client(base_url='{address}')"
@@ -186,9 +197,10 @@ def banner(settings: ServerSettings, model: str, *, python: str = sys.executable
     return BANNER.format(
         address=address,
         model=model,
+        key=", once PINCLIP_API_KEY is set there (pinclip keys)" if needs_key else "",
         curl=(
             f"curl -s {address}/v1/scans -H 'Content-Type: application/json' -H 'Prefer: wait=20' "
-            f"""-d '{{"url": "{EXAMPLE_URL}"}}'"""
+            f"""{_BEARER if needs_key else ""}-d '{{"url": "{EXAMPLE_URL}"}}'"""
         ),
         python=f'{shlex.quote(python)} -c "{code}"',
         command=shlex.join([command, "check", *option, str(EXAMPLE)]),
@@ -265,7 +277,8 @@ async def _run(settings: UpSettings, children: Sequence[Child], limits: Limits) 
         model = await _until_scoring(settings.server, console, began)
         console.end_progress()
         console.line("up", f"model ready {anyio.current_time() - began:.1f} s")
-        sys.stdout.write(banner(settings.server, model))
+        needs_key = await anyio.to_thread.run_sync(_needs_key, settings.server)
+        sys.stdout.write(banner(settings.server, model, needs_key=needs_key))
         sys.stdout.flush()
 
     await supervise(children, console=console, limits=limits, when_started=announce)
@@ -282,22 +295,41 @@ async def _until_scoring(settings: ServerSettings, console: Console, began: floa
 
 
 def _get(settings: ServerSettings, path: str) -> Health | None:
-    """Return what our API says of itself, or None while it does not answer.
-
-    Not by urllib, which would ask a proxy that the environment names.
-    """
-    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=ASK_SECONDS)
+    """Return what our API says of itself, or None while it does not answer."""
     try:
-        connection.request("GET", path)
-        return msgspec.json.decode(connection.getresponse().read(), type=Health)
+        return msgspec.json.decode(_ask(settings, path)[1], type=Health)
     except (OSError, http.client.HTTPException, msgspec.DecodeError):
         return None
+
+
+def _needs_key(settings: ServerSettings) -> bool:
+    """True unless our API answers a caller without a key."""
+    try:
+        return _ask(settings, "/v1/key")[0] != HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return True
+
+
+def _ask(settings: ServerSettings, path: str) -> tuple[int, bytes]:
+    """Return status and body. Not by urllib, which would ask a proxy that the environment names."""
+    host = _reached(settings)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     finally:
         connection.close()
 
 
+def _reached(settings: ServerSettings) -> str:
+    """Return the address at which this machine reaches the API."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+
+
 def _address(settings: ServerSettings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    reached = _reached(settings)
+    host = f"[{reached}]" if ":" in reached else reached
     return f"http://{host}:{settings.port}"
 
 

@@ -1,6 +1,6 @@
 """Fakes of the server's ports. Each passes the suite in tests/seams that the real one passes.
 
-    MemoryRecords  MemoryBoard  MemoryQueue  MemorySpool  ManualClock
+    MemoryRecords  MemoryBoard  MemoryQueue  MemorySpool  MemoryMeter  ManualClock
 
 A fake's fault is set as `fault`: each call then raises it, until it is taken away.
 """
@@ -13,10 +13,21 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 import anyio
 import msgspec
 
-from sdk.wire import Scan, Upload
+from sdk.wire import InputKind, Scan, Status, Upload
 from server import ids
-from server.ports import Collected, Opened, Precedent, Unavailable
-from worker.contract import UPLOAD_SECONDS, Entry, Outcome, WorkerBeat
+from server.ports import (
+    Collected,
+    Erased,
+    Kept,
+    KeyTaken,
+    Opened,
+    Precedent,
+    ScanFilter,
+    Unavailable,
+)
+from server.rules.caller import Caller
+from server.rules.limits import Levels
+from worker.contract import UPLOAD_SECONDS, Entry, Outcome, Papers, WorkerBeat
 
 
 class ManualClock:
@@ -55,45 +66,106 @@ class _Faulty:
 
 
 class MemoryRecords(_Faulty):
-    """Records, Precedents and Uses in dictionaries."""
+    """Records and Precedents in dictionaries. Tells nobody of anything, and audits nothing."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self._opened: dict[str, tuple[Opened, float]] = {}
         self._ended: dict[str, tuple[Outcome, float]] = {}
+        self._erased: dict[str, str] = {}
+        self._replaced: dict[str, str] = {}
+        self._kept: dict[tuple[str, str], tuple[Kept, float]] = {}
         self._changed = anyio.Event()
 
-    async def open(self, opened: Opened) -> None:
+    async def open(self, opened: Opened) -> Scan:
         self._check()
-        self._opened[opened.scan.id] = opened, self._clock.now()
+        now, replay, scan_id = self._clock.now(), opened.replay, opened.scan.id
+        if replay is not None:
+            if await self.replay(replay.key, owner=opened.owner) is not None:
+                raise KeyTaken
+            kept = Kept(fingerprint=replay.fingerprint, subject=scan_id)
+            self._kept[opened.owner, replay.key] = kept, now
+        self._opened[scan_id] = opened, now
+        return opened.scan
 
-    async def get(self, scan_id: str) -> Scan | None:
+    async def get(self, scan_id: str, *, owner: str) -> Scan | None:
         self._check()
-        if scan_id not in self._opened:
+        if scan_id not in self._opened or self._opened[scan_id][0].owner != owner:
             return None
-        scan = self._opened[scan_id][0].scan
-        if scan.status.is_final or scan_id not in self._ended:
-            return scan
-        outcome, at = self._ended[scan_id]
-        return _final(scan, outcome, at)
+        return self._scan(scan_id)
 
-    async def watch(self, scan_id: str, seconds: float) -> Scan | None:
+    async def opened(self, scan_id: str, *, owner: str) -> Opened | None:
+        scan = await self.get(scan_id, owner=owner)
+        if scan is None:
+            return None
+        return msgspec.structs.replace(self._opened[scan_id][0], scan=scan, replay=None)
+
+    async def page(
+        self, wanted: ScanFilter, *, owner: str, before_id: str | None, limit: int
+    ) -> list[Scan]:
+        self._check()
+        theirs = [self._scan(id_) for id_, (one, _) in self._opened.items() if one.owner == owner]
+        found = [
+            scan
+            for scan in theirs
+            if _is_wanted(scan, wanted) and (before_id is None or scan.id < before_id)
+        ]
+        return sorted(found, key=lambda scan: scan.id, reverse=True)[:limit]
+
+    async def watch(self, scan_id: str, seconds: float, *, owner: str) -> Scan | None:
         self._check()
         with anyio.move_on_after(seconds):
             while scan_id in self._opened and self._waits(scan_id):
                 await self._changed.wait()
-        return await self.get(scan_id)
+        return await self.get(scan_id, owner=owner)
 
-    async def close(self, outcomes: Sequence[Outcome]) -> list[str]:
+    async def close(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
         self._check()
-        recorded = []
+        owners: dict[str, str] = {}
         for outcome in outcomes:
             if outcome.scan_id in self._opened and self._waits(outcome.scan_id):
+                opened = self._opened[outcome.scan_id][0]
                 self._ended[outcome.scan_id] = outcome, self._clock.now()
-                recorded.append(outcome.scan_id)
+                owners[outcome.scan_id] = opened.owner
+                if opened.scan.rescore_of and outcome.status is Status.COMPLETED:
+                    self._replaced[opened.scan.rescore_of] = opened.scan.id
+        self._tell()
+        return owners
+
+    async def erase(self, scan_id: str, *, owner: str, actor: str) -> Erased | None:
+        scan = await self.get(scan_id, owner=owner)
+        if scan is None:
+            return None
+        opened, _ = self._opened.pop(scan_id)
+        self._ended.pop(scan_id, None)
+        self._kept = {key: pair for key, pair in self._kept.items() if pair[0].subject != scan_id}
+        self._erased[scan_id] = owner
+        self._tell()
+        return Erased(was_final=scan.status.is_final, upload_id=opened.entry.upload_id)
+
+    async def is_erased(self, scan_id: str, *, owner: str) -> bool:
+        self._check()
+        return self._erased.get(scan_id) == owner
+
+    async def replay(self, key: str, *, owner: str) -> Kept | None:
+        self._check()
+        kept, at = self._kept.get((owner, key), (None, 0.0))
+        return kept if at > self._clock.now() - 24 * 3600 else None
+
+    def _scan(self, scan_id: str) -> Scan:
+        scan = self._opened[scan_id][0].scan
+        if not scan.status.is_final and scan_id in self._ended:
+            outcome, at = self._ended[scan_id]
+            scan = _final(scan, outcome, at)
+        if scan_id in self._replaced:
+            scan = msgspec.structs.replace(
+                scan, superseded_by=self._replaced[scan_id], sequence=scan.sequence + 1
+            )
+        return scan
+
+    def _tell(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-        return recorded
 
     async def stale(self, before: float) -> list[Entry]:
         self._check()
@@ -105,9 +177,7 @@ class MemoryRecords(_Faulty):
         found = []
         for scan_id, (outcome, at) in self._ended.items():
             one = self._opened[scan_id][0]
-            is_of_place = opened.place is not None and one.place == opened.place
-            is_of_bytes = opened.place is None and one.entry.upload_id and outcome.judge
-            if is_of_place or (is_of_bytes and outcome.input.sha256 == opened.scan.input.sha256):
+            if _is_about(opened, one, outcome):
                 point = one.entry.operating_point
                 found.append(Precedent(outcome=outcome, operating_point=point, at=at))
         return sorted(found, key=lambda one: one.at, reverse=True)[:6]
@@ -141,6 +211,9 @@ class MemoryBoard(_Faulty):
         self.results: list[Collected] = []
         self.workers: list[WorkerBeat] = []
         self.phases: dict[str, str] = {}
+        self.under_way: set[tuple[str, str]] = set()
+        self.shown: dict[tuple[str, str], Papers] = {}
+        self.turns: set[str] = set()
         self._given: set[str] = set()
         self._published = 0
         self._news = anyio.Event()
@@ -156,6 +229,16 @@ class MemoryBoard(_Faulty):
     async def post(self, entries: Sequence[Entry]) -> None:
         self._check()
         self.waiting.extend(entries)
+
+    async def papers(self, weights_sha256: str, calibration_id: str) -> Papers:
+        self._check()
+        return self.shown.get((weights_sha256, calibration_id), Papers())
+
+    async def take_turn(self, name: str, seconds: int) -> bool:
+        self._check()
+        is_first = name not in self.turns
+        self.turns.add(name)
+        return is_first
 
     async def missing(self, scan_ids: Sequence[str]) -> set[str]:
         self._check()
@@ -179,6 +262,16 @@ class MemoryBoard(_Faulty):
     async def acknowledge(self, tokens: Sequence[str]) -> None:
         self._check()
         self.results = [item for item in self.results if item.token not in tokens]
+
+    async def begin(self, owner: str, key: str) -> bool:
+        self._check()
+        is_first = (owner, key) not in self.under_way
+        self.under_way.add((owner, key))
+        return is_first
+
+    async def end(self, owner: str, key: str) -> None:
+        self._check()
+        self.under_way.discard((owner, key))
 
     async def phase(self, scan_id: str) -> str | None:
         self._check()
@@ -205,9 +298,9 @@ class MemorySpool(_Faulty):
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
-        self._kept: dict[str, Upload] = {}
+        self._kept: dict[str, tuple[str, Upload]] = {}
 
-    async def store(self, chunks: AsyncIterable[bytes]) -> Upload:
+    async def store(self, chunks: AsyncIterable[bytes], *, owner: str) -> Upload:
         data = b"".join([chunk async for chunk in chunks])
         self._check()
         now = self._clock.now()
@@ -217,12 +310,14 @@ class MemorySpool(_Faulty):
             bytes=len(data),
             expires_at=ids.rfc3339(now + UPLOAD_SECONDS),
         )
-        self._kept[upload.id] = upload
+        self._kept[upload.id] = owner, upload
         return upload
 
-    async def find(self, upload_id: str) -> Upload | None:
+    async def find(self, upload_id: str, *, owner: str) -> Upload | None:
         self._check()
-        upload = self._kept.get(upload_id)
+        whose, upload = self._kept.get(upload_id, (owner, None))
+        if whose != owner:
+            return None
         if upload and ids.made_at(upload_id) + UPLOAD_SECONDS < self._clock.now():
             return None
         return upload
@@ -237,10 +332,52 @@ class MemorySpool(_Faulty):
             self._kept.pop(upload_id, None)
 
 
+class MemoryMeter(_Faulty):
+    """Meter that has enough of everything, and notes what was given back."""
+
+    def __init__(self) -> None:
+        self.levels = Levels()
+        self.given_back: list[str] = []
+
+    async def take(
+        self, caller: Caller, *, cost: int, scan_ids: Sequence[str], abnormal: int
+    ) -> Levels:
+        self._check()
+        return self.levels
+
+    async def give_back(self, owner: str, scan_ids: Sequence[str]) -> None:
+        self._check()
+        self.given_back += scan_ids
+
+
 async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
     """Yield these pieces, as a body arrives."""
     for chunk in chunks:
         yield chunk
+
+
+def _is_about(asked: Opened, other: Opened, outcome: Outcome) -> bool:
+    """True if the other scan is a precedent for the one that is asked for."""
+    if asked.place is not None:
+        return other.place == asked.place
+    is_of_bytes = outcome.judge and outcome.input.sha256 == asked.scan.input.sha256
+    if asked.entry.kind is InputKind.SHA256:
+        is_same_point = other.entry.operating_point is asked.entry.operating_point
+        return bool(is_of_bytes and is_same_point)
+    return bool(is_of_bytes and other.entry.upload_id)
+
+
+def _is_wanted(scan: Scan, wanted: ScanFilter) -> bool:
+    at = ids.made_at(scan.id)
+    pairs = (
+        (wanted.status, scan.status),
+        (wanted.verdict, scan.verdict),
+        (wanted.sha256, scan.input.sha256),
+        (wanted.batch_id, scan.batch_id),
+    )
+    is_like = all(value in (None, has) for value, has in pairs)
+    is_since = wanted.since is None or at >= wanted.since
+    return is_like and is_since and (wanted.before is None or at < wanted.before)
 
 
 def _final(scan: Scan, outcome: Outcome, at: float) -> Scan:

@@ -29,6 +29,7 @@ MAY_LOAD = {
     "worker.main": ("redis", "rq", "PIL", "numpy"),
     "worker.predict": ("PIL", "numpy"),
     # numpy: advanced-alchemy looks whether it is there, and does without.
+    "server.keys_command": (),
     "server.app": ("litestar", "sqlalchemy", "redis", "rq", "numpy"),
     "pinclip.detector": ("PIL", "numpy", "openvino"),
 }

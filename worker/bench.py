@@ -26,8 +26,9 @@ nothing of leases, outcomes or the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
@@ -41,13 +42,14 @@ from .engine import Engine, readings
 from .intake import Bytes, Prepared, Preparer, Source, recall
 from .known import Known, case, judged, waits_for
 from .line import Line
-from .looks import Get, Held, Look
+from .looks import Get, Held, Look, Span, credit
 from .ports import Cache, Clock, Reading, Refusal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .contract import Entry
     from .verdicts import Case, Judgement
 
 BEHIND = 64
@@ -179,13 +181,25 @@ class Bench:
         """Get the bytes, for as long as any of those who wait has time."""
         entries = [held.claim.entry for held in get.waiting]
         deadline = max(entry.deadline for entry in entries)
-        step = partial(self._source.get, entries[0], deadline=deadline)
+        step = partial(self._get_step, get, entries[0], deadline)
         self._run(
             self._getters.submit,
             step,
             then=partial(self._got, get),
             failed=partial(self._ungot, get),
         )
+
+    def _get_step(self, get: Get, entry: Entry, deadline: float) -> Bytes:
+        with self._timed(get, "fetch"):
+            return self._source.get(entry, deadline=deadline)
+
+    @contextmanager
+    def _timed(self, at: Get | Look, stage: str) -> Iterator[None]:
+        began = self._clock.now()
+        try:
+            yield
+        finally:
+            at.spans.append(Span(stage, began, self._clock.now()))
 
     def _run(
         self,
@@ -211,6 +225,7 @@ class Bench:
         """Fail those who wait, except those who have time left where it ran out for others."""
         if get not in self._work:
             return
+        credit(get)
         is_overdue = isinstance(error, Refusal) and error.code is ScanErrorCode.DEADLINE_EXCEEDED
         for held in list(get.waiting):
             if not is_overdue or self._clock.now() >= held.claim.entry.deadline:
@@ -228,6 +243,7 @@ class Bench:
         get.got, get.look = got, look
         look.gets.append(get)
         self._work.discard(get)
+        credit(get)
         waiting, get.waiting = get.waiting, []
         for held in waiting:
             look.join(held, get)
@@ -308,13 +324,15 @@ class Bench:
             run()
 
     def _prepare_step(self, look: Look) -> Prepared:
-        prepared = self._preparer.prepare(look.got.data)
+        with self._timed(look, "decode"):
+            prepared = self._preparer.prepare(look.got.data)
         look.prepared = replace(prepared, arrays=())
         self._score(look, prepared.arrays)
         return look.prepared
 
     def _prepare_again_step(self, look: Look, frame: int) -> None:
-        array = self._preparer.prepare_again(look.got.data, frame)
+        with self._timed(look, "decode"):
+            array = self._preparer.prepare_again(look.got.data, frame)
         self._score(look, (array,), first=True)
 
     def _score(
@@ -323,10 +341,14 @@ class Bench:
         """Have the engine score these as soon as it is free; called on a thread of the pool."""
         if look not in self._work:
             return
+        began = self._clock.now()
+
+        def scored(done: Future[list[Reading | Exception]]) -> None:
+            look.spans.append(Span("score", began, self._clock.now()))
+            self._events.put(partial(self._scored, look, done))
+
         look.promise = self._engine.score(arrays, first=first, is_bulk=lambda: look.is_bulk)
-        look.promise.add_done_callback(
-            lambda done: self._events.put(partial(self._scored, look, done))
-        )
+        look.promise.add_done_callback(scored)
 
     def _prepared(self, look: Look, _prepared: Prepared) -> None:
         look.describe()
@@ -348,6 +370,7 @@ class Bench:
         """End the scans that can be judged; have a frame scored again for those it accuses."""
         if look.known is None:
             return
+        credit(look)
         frame = None
         for held in list(look.waiting):
             try:
@@ -373,6 +396,7 @@ class Bench:
         """Judge those who waited for the re-encoded score without it."""
         if look not in self._work or look.known is None:
             return
+        credit(look)
         for held in list(look.waiting):
             _log_unconfirmed(held, error)
             self._judge(held, look, self._case(held, look.known))
@@ -394,6 +418,7 @@ class Bench:
     def _fail_all(self, look: Look, error: Exception) -> None:
         """Fail those who wait: it is the image's fault, or ours on this image."""
         if look in self._work:
+            credit(look)
             for held in list(look.waiting):
                 self._on_failed(held, error)
 

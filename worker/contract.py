@@ -8,6 +8,7 @@
     collect      <----------  stream pinclip:results              <---- complete = MULTI
                                                                          XADD + XACK + XDEL
     /readyz      <----------  key pinclip:worker:{name}, expires  <---- every few seconds
+    /v1/models   <----------  key pinclip:papers:{model}, expires <---- once, kept by beats
 
 An Entry is a scan as the worker needs it; an Outcome is all that the worker learnt. The lease
 is the entry's idle time, the attempt its delivery count. Redis may be wiped at any moment: the
@@ -69,6 +70,10 @@ WORKER_BEAT_SECONDS = 3.0
 """How often a worker says that it is alive and ready to score."""
 WORKER_EXPIRES_SECONDS = 15
 """How long a worker counts as alive after its last beat."""
+PAPERS_EXPIRE_SECONDS = 60
+"""How long a model's papers are kept after the last beat of a worker that has it."""
+PAPER_LIMIT_BYTES = 64 * 1024
+"""Largest paper that is taken along."""
 DEADLINE_SECONDS = 900.0
 """How long after acceptance a scan must be final; past that it fails as deadline_exceeded."""
 UPLOAD_SECONDS = 900.0
@@ -120,6 +125,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     upload_id: str | None = None
     request_id: str = ""
     priority: Priority = Priority.INTERACTIVE
+    traceparent: str | None = None
+    """Which span caused this (W3C); None: it is not traced."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -143,6 +150,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Digest of all that decided besides the image and the point; empty: not to be given again."""
     fresh_until: float | None = None
     """Until this Unix time the URL's hosts vouch for the bytes; None: they do not."""
+    seconds: dict[str, float] = {}
+    """What the time went to: wait, and what was done for this scan of fetch, decode, score."""
 
 
 class WorkerBeat(Struct, frozen=True, kw_only=True):
@@ -156,11 +165,27 @@ class WorkerBeat(Struct, frozen=True, kw_only=True):
     at: float
     judge: str = ""
     """What its outcomes will name as theirs."""
+    calibration_id: str = ""
+
+
+class Papers(Struct, frozen=True, kw_only=True):
+    """What came with a model's weights for people to read: its card, and its gate report.
+
+    `card` is Markdown; `gate_report` JSON, as `pinclip gate OLD NEW --json` prints it.
+    """
+
+    card: str | None = None
+    gate_report: str | None = None
 
 
 def worker_key(name: str) -> str:
     """Key of a worker's beat; it expires when the worker stops."""
     return f"pinclip:worker:{name}"
+
+
+def papers_key(weights_sha256: str, calibration_id: str) -> str:
+    """Key of a model's papers; it expires when no worker has the model any more."""
+    return f"pinclip:papers:{weights_sha256}:{calibration_id}"
 
 
 def phase_key(scan_id: str) -> str:
@@ -173,7 +198,7 @@ def upload_path(state_dir: Path, upload_id: str) -> Path:
     return state_dir / "uploads" / upload_id
 
 
-def encode(struct: Entry | Outcome | WorkerBeat) -> bytes:
+def encode(struct: Entry | Outcome | WorkerBeat | Papers) -> bytes:
     """Write a struct as it travels through Redis (JSON)."""
     return msgspec.json.encode(struct)
 
@@ -181,6 +206,7 @@ def encode(struct: Entry | Outcome | WorkerBeat) -> bytes:
 _entry = msgspec.json.Decoder(Entry)
 _outcome = msgspec.json.Decoder(Outcome)
 _beat = msgspec.json.Decoder(WorkerBeat)
+_papers = msgspec.json.Decoder(Papers)
 
 
 def decode_entry(data: bytes) -> Entry:
@@ -196,3 +222,8 @@ def decode_outcome(data: bytes) -> Outcome:
 def decode_beat(data: bytes) -> WorkerBeat:
     """Read a WorkerBeat; raises msgspec.DecodeError for bytes that are not one."""
     return _beat.decode(data)
+
+
+def decode_papers(data: bytes) -> Papers:
+    """Read Papers; raises msgspec.DecodeError for bytes that are not one."""
+    return _papers.decode(data)

@@ -5,7 +5,7 @@
        `- _follow           200, or at most 5 redirects, each through guard.follow
           `- _hop           the host's lane; every address of one answer passes, or none is dialled
              `- _ask        the address's lane and breaker; reuses a line to that very address
-                `- _Line    httpcore over PinnedBackend, which dials the address that was checked
+                `- _Line    httpcore over PinnedBackend (dial.py), which dials the address checked
                    `- _read     status, encoding, bytes counted as they come off the wire
 
 Names are looked up once a hop and the checked address is dialled, so an answer that changes
@@ -19,43 +19,45 @@ nothing of images.
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
-from ipaddress import ip_address
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 import httpcore
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from sdk.codes import ProblemCode, ScanErrorCode
 
 from . import freshness
 from .clock import SystemClock
 from .contract import UPLOAD_LIMIT_BYTES
+from .dial import (
+    TROUBLE,
+    Names,
+    NotDialled,
+    NotPublic,
+    PinnedBackend,
+    Resolver,
+    system_resolver,
+    why,
+)
 from .freshness import Freshness
 from .guard import (
     Address,
     Policy,
     Target,
     UrlRefused,
-    check_address,
     check_url,
     follow,
-    own_addresses,
 )
 from .ports import Clock, Fetched, Refusal, Unchanged, Validator
-
-Resolver = Callable[[str], Sequence[str]]
-"""Host name -> addresses as text. Blocks; raises OSError where there is no answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +92,6 @@ class Limits:
     """How long one is kept."""
 
 
-def system_resolver(host: str) -> list[str]:
-    """Return the addresses the system gives for a name, in the order it prefers them."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in found]
-
-
 class HttpFetcher:
     """The Fetcher that workers use. Owns one thread with an event loop until `close`."""
 
@@ -113,7 +109,13 @@ class HttpFetcher:
         self._limits = limits = limits or Limits()
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal())
-        self._lookups = _Lookups(resolver, limits.dns_threads, self._portal)
+        self._names = Names(
+            policy,
+            resolver=resolver,
+            seconds=limits.dns_seconds,
+            threads=limits.dns_threads,
+            most=limits.connect_addresses,
+        )
         self._lanes = _Lanes(limits.in_flight, limits.starts_per_second)
         self._breaker = Breaker(limits.breaker_failures, limits.breaker_seconds)
         context = ssl_context or httpcore.default_ssl_context()
@@ -189,27 +191,10 @@ class HttpFetcher:
 
     async def _addresses(self, host: str) -> Sequence[Address]:
         """Return the addresses to try, all of them checked."""
-        own = own_addresses(host, self._policy)
-        if own:
-            return own
-        answer: Sequence[str] | None = None
-        with anyio.move_on_after(self._limits.dns_seconds):
-            answer = await self._lookups.resolve(host)
-        if answer is None:
-            raise Refusal(
-                ScanErrorCode.FETCH_DNS,
-                f"DNS gave no answer for {host} within {self._limits.dns_seconds:g} s.",
-            )
-        if not answer:
-            raise Refusal(ScanErrorCode.FETCH_DNS, f"{host} has no address.")
-        addresses = list(dict.fromkeys(map(ip_address, answer)))
-        # The address stays out of the text: it would tell strangers what inside names resolve to.
-        if any(check_address(address, self._policy) for address in addresses):
-            raise Refusal(
-                ScanErrorCode.FETCH_ADDRESS_BLOCKED,
-                f"{host} resolves to an address that is not public.",
-            )
-        return addresses[: self._limits.connect_addresses]
+        try:
+            return await self._names.addresses(host)
+        except NotDialled as refused:
+            raise _not_dialled(refused) from refused
 
     async def _ask(self, question: _Question, address: Address) -> _Answer:
         """Return the answer of this address, unless it is left alone for now."""
@@ -307,81 +292,9 @@ class Pace:
         return not self._starts or self._starts[-1] + 1.0 < now
 
 
-class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Dials one address, whatever host httpcore asks for, and checks it at the last moment.
-
-    Unix sockets stay what they are in httpcore's interface: not implemented.
-    """
-
-    def __init__(self, address: Address, policy: Policy) -> None:
-        self._address = address
-        self._policy = policy
-        self._anyio = httpcore.AnyIOBackend()
-        self.meter = Meter()
-        self.stream: httpcore.AsyncNetworkStream | None = None
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Return a stream to the pinned address; raises Refusal if it may not be dialled."""
-        if check_address(self._address, self._policy):
-            raise Refusal(
-                ScanErrorCode.FETCH_ADDRESS_BLOCKED, f"{host} is at an address that is not public."
-            )
-        stream = await self._anyio.connect_tcp(
-            str(self._address), port, timeout, local_address, socket_options
-        )
-        self.stream = stream
-        if ip_address(stream.get_extra_info("server_addr")[0]) != self._address:
-            raise Refusal(
-                ScanErrorCode.FETCH_ADDRESS_BLOCKED,
-                f"{host} was reached at another address than the one checked.",
-            )
-        return _MeteredStream(stream, self.meter)
-
-
-class Meter:
-    """Says how much may be read at once: little, and not for ever, until the head has come.
-
-    h11 takes 0.1 ms a piece, so 64 KB of interim answers (103) would hold the loop for a second,
-    and nothing in httpcore ever ends them.
-    """
-
-    def __init__(self) -> None:
-        self._left: int | None = _HEAD_BYTES
-
-    def expect_head(self) -> None:
-        """Begin a request: the bytes that follow are those of a head."""
-        self._left = _HEAD_BYTES
-
-    def expect_body(self) -> None:
-        """The head has come; whoever reads the body counts it."""
-        self._left = None
-
-    def most(self, asked: int) -> int:
-        """Return how much to read of what was asked for; raises RemoteProtocolError at the end."""
-        if self._left is None:
-            return asked
-        if self._left <= 0:
-            raise httpcore.RemoteProtocolError(f"{_HEAD_BYTES} bytes, and still no answer")
-        return min(asked, _HEAD_READ_BYTES)
-
-    def count(self, size: int) -> None:
-        """Take note of bytes that were read."""
-        if self._left is not None:
-            self._left -= size
-
-
 _Place = tuple[Address, int]
 _USER_AGENT = f"pinclip/{version('pinclip')}"
 _MEMORY = 1000  # hosts and addresses remembered before old ones are dropped
-_HEAD_BYTES = 128 * 1024
-_HEAD_READ_BYTES = 8 * 1024
 # 20 MiB in chunks of one byte would cost h11 half an hour of this thread.
 _CHUNKS = 1000
 _CHUNK_BYTES = 64
@@ -396,12 +309,6 @@ _STATUS = {
     404: ScanErrorCode.FETCH_NOT_FOUND,
     410: ScanErrorCode.FETCH_NOT_FOUND,
 }
-_TROUBLE = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    ssl.SSLError,  # httpcore lets those of a read or write through as they are
-)
 
 
 class _NotConnected(Refusal):
@@ -491,50 +398,6 @@ class _Lanes:
         return lane
 
 
-@dataclass
-class _LookUp:
-    done: anyio.Event = field(default_factory=anyio.Event)
-    addresses: Sequence[str] = ()
-    error: Exception | None = None
-
-
-class _Lookups:
-    """Runs a blocking resolver on a bounded number of threads of its own.
-
-    A look-up that hangs keeps its thread until the resolver gives up, also after the fetch that
-    asked is gone; in the loop's default pool that would starve all else (cpython #112169).
-    """
-
-    def __init__(self, resolver: Resolver, threads: int, portal: BlockingPortal) -> None:
-        self._resolver = resolver
-        self._portal = portal
-        self._free = anyio.Semaphore(threads)
-
-    async def resolve(self, host: str) -> Sequence[str]:
-        """Return the addresses of a name; raises Refusal (fetch_dns)."""
-        await self._free.acquire()
-        look_up = _LookUp()
-        Thread(target=self._work, args=(host, look_up), name="fetcher-dns", daemon=True).start()
-        await look_up.done.wait()
-        if isinstance(look_up.error, (OSError, UnicodeError)):
-            raise Refusal(ScanErrorCode.FETCH_DNS, f"{host} was not found: {look_up.error}.")
-        if look_up.error:
-            raise look_up.error
-        return look_up.addresses
-
-    def _work(self, host: str, look_up: _LookUp) -> None:
-        try:
-            look_up.addresses = self._resolver(host)
-        except Exception as error:  # raised again where somebody waits
-            look_up.error = error
-        with suppress(RuntimeError):  # raised where the portal has stopped
-            self._portal.start_task_soon(self._finish, look_up)
-
-    def _finish(self, look_up: _LookUp) -> None:
-        self._free.release()
-        look_up.done.set()
-
-
 class _Lines:
     """Connections that wait for another request to the same route, oldest first."""
 
@@ -605,7 +468,9 @@ class _Line:
                 await response.aread()  # There is no body; its end keeps the line.
                 return _Answer(None, is_unchanged=True, freshness=_freshness(response))
             return await _read(response, target, self._limits.body_bytes)
-        except _TROUBLE as error:
+        except NotDialled as refused:
+            raise _not_dialled(refused) from refused
+        except TROUBLE as error:
             is_connected = self._backend.stream is not None
             raise _refusal(error, target.host, is_connected, response is not None) from error
         finally:
@@ -618,45 +483,6 @@ class _Line:
         await self._http.aclose()
         if self._backend.stream is not None:
             await self._backend.stream.aclose()
-
-
-class _MeteredStream(httpcore.AsyncNetworkStream):
-    """A stream that reads by its meter."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream, meter: Meter) -> None:
-        self._stream = stream
-        self._meter = meter
-
-    async def read(
-        self,
-        max_bytes: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-    ) -> bytes:
-        data = await self._stream.read(self._meter.most(max_bytes), timeout)
-        self._meter.count(len(data))
-        return data
-
-    async def write(
-        self,
-        buffer: bytes,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-    ) -> None:
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-    ) -> httpcore.AsyncNetworkStream:
-        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        return _MeteredStream(stream, self._meter)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 def _request(question: _Question, limits: Limits) -> httpcore.Request:
@@ -815,24 +641,22 @@ def _next(target: Target, locations: Sequence[str], policy: Policy) -> Target:
     return following
 
 
+def _not_dialled(refused: NotDialled) -> Refusal:
+    is_blocked = isinstance(refused, NotPublic)
+    code = ScanErrorCode.FETCH_ADDRESS_BLOCKED if is_blocked else ScanErrorCode.FETCH_DNS
+    return Refusal(code, refused.detail)
+
+
 def _refusal(error: Exception, host: str, is_connected: bool, has_answered: bool) -> Refusal:
     """Say what went wrong on the wire as the scan's error."""
     if not is_connected:
-        return _NotConnected(f"{host} took no connection: {_why(error)}.")
+        return _NotConnected(f"{host} took no connection: {why(error)}.")
     if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
-        return Refusal(ScanErrorCode.FETCH_TLS, f"TLS with {host} failed: {_why(error)}.")
+        return Refusal(ScanErrorCode.FETCH_TLS, f"TLS with {host} failed: {why(error)}.")
     if isinstance(error, httpcore.TimeoutException):
         return Refusal(ScanErrorCode.FETCH_TIMEOUT, f"{host} was silent for too long.")
     if has_answered:
-        return Refusal(ScanErrorCode.FETCH_HTTP_ERROR, f"{host} broke off: {_why(error)}.")
+        return Refusal(ScanErrorCode.FETCH_HTTP_ERROR, f"{host} broke off: {why(error)}.")
     if isinstance(error, httpcore.NetworkError):
         return _Dropped(ScanErrorCode.FETCH_CONNECT, f"{host} dropped the connection.")
-    return _Dropped(ScanErrorCode.FETCH_HTTP_ERROR, f"{host} sent no answer: {_why(error)}.")
-
-
-def _why(error: Exception) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
-    text = str(cause).rstrip(".") or type(cause).__name__
-    return text if len(text) <= 120 else f"{text[:120]}..."
+    return _Dropped(ScanErrorCode.FETCH_HTTP_ERROR, f"{host} sent no answer: {why(error)}.")

@@ -41,15 +41,18 @@ from .contract import (
     BULK_TURN,
     FIELD,
     LEASE_SECONDS,
+    PAPERS_EXPIRE_SECONDS,
     RESULTS,
     SCANS,
     STREAMS,
     WORKER_EXPIRES_SECONDS,
     WORKERS,
     Outcome,
+    Papers,
     WorkerBeat,
     decode_entry,
     encode,
+    papers_key,
     phase_key,
     worker_key,
 )
@@ -210,6 +213,16 @@ class StreamLedger:
         """Say that this worker is alive, for WORKER_EXPIRES_SECONDS."""
         with _translated():
             self._redis.set(worker_key(beat.name), encode(beat), ex=WORKER_EXPIRES_SECONDS)
+
+    def show(self, beat: WorkerBeat, papers: Papers, *, is_first: bool) -> None:
+        """Show the papers of the beat's model for PAPERS_EXPIRE_SECONDS more.
+
+        They travel the first time, and again only where Redis has lost them.
+        """
+        key = papers_key(beat.model.weights_sha256, beat.calibration_id)
+        with _translated():
+            if is_first or not self._redis.expire(key, PAPERS_EXPIRE_SECONDS):
+                self._redis.set(key, encode(papers), ex=PAPERS_EXPIRE_SECONDS)
 
     def leave(self) -> None:
         """Forget this worker: its beat, and its name in each group where it holds no scan."""

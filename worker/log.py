@@ -37,6 +37,7 @@ _SECRET_WORDS = frozenset(
     }
 )
 _SECRETS_IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\b([sp]k)_[A-Za-z0-9]{8,}"), rf"\1_{HIDDEN}"),
     (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), f"whsec_{HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {HIDDEN}"),
     (re.compile(r"(?<=://)[^\s/?#@\"']+@"), f"{HIDDEN}@"),

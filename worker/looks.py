@@ -10,8 +10,9 @@ work goes on as long as one of them waits for it, and what they share fails only
 share. A suspect, whose worker died, has a Get and a Look of its own, which nobody else joins.
 A Get or a Look is bulk as long as only bulk scans wait for it.
 
-Plain data; only the thread that works the shift writes it. Others ask a Look whether it is bulk,
-and may be told what was true a moment ago.
+Plain data; only the thread that works the shift writes it, but for what a step brings (`prepared`,
+`spans`), which is read once the step is over. Others ask a Look whether it is bulk, and may be told
+what was true a moment ago.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -29,6 +30,14 @@ from .contract import Entry
 from .intake import Bytes, Prepared
 from .known import Again, Known, Part, described, of
 from .ports import Claim, Featured, Reading
+
+
+class Span(NamedTuple):
+    """What time went to, from one Unix time to another."""
+
+    stage: str
+    began: float
+    ended: float
 
 
 @dataclass(eq=False)
@@ -46,6 +55,15 @@ class Held:
     """It was judged from what was known before, and no model ran for it."""
     is_over: bool = False
     """It has an outcome or was given back."""
+    spans: list[Span] = field(default_factory=list)
+    """What was done for it, and for those who joined it: theirs cost no time."""
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each stage took."""
+        spent: dict[str, float] = {}
+        for stage, began, ended in self.spans:
+            spent[stage] = spent.get(stage, 0.0) + max(0.0, ended - began)
+        return spent
 
     def __repr__(self) -> str:
         return f"Held({self.claim.entry.scan_id}, attempt {self.claim.attempt})"
@@ -71,6 +89,7 @@ class Get:
     got: Bytes | None = None
     look: Look | None = None
     """Where its scans went on to; those that come meanwhile follow them there."""
+    spans: list[Span] = field(default_factory=list)
 
     @property
     def is_bulk(self) -> bool:
@@ -104,6 +123,7 @@ class Look:
     """What the model's head read, where the detector tells."""
     promise: Future[Any] | None = None
     """What the engine owes."""
+    spans: list[Span] = field(default_factory=list)
 
     @property
     def sha256(self) -> str:
@@ -147,6 +167,13 @@ class Look:
         about = self.known or self.prepared
         if about is not None:
             held.input = described(held.input, about.mime, about.facts)
+
+
+def credit(at: Get | Look) -> None:
+    """Let the scan that has waited longest have the time that was spent."""
+    if at.waiting:
+        at.waiting[0].spans += at.spans
+        at.spans = []
 
 
 def input_of(entry: Entry) -> Input:

@@ -1,7 +1,7 @@
 """RQ DOOR: one worker process. Loads the model, wires the parts, and takes tickets.
 
     settings -> detector, warm -> ledger, source, decode pool, engine, cache -> Shift
-         +--> beat thread: "alive", as long as the work loop moves
+         +--> beat thread: "alive", as long as the work loop moves; once, the model's papers
          +--> listen: drain once; wait for a ticket -> forget it -> drain -> ...
                       Redis lost -> back-off -> begin again
 
@@ -40,17 +40,24 @@ from rq.worker_registration import clean_worker_registry
 
 from sdk.wire import Model
 
-from . import declarations, engine, jobs, log, memory, uploads
+from . import declarations, engine, jobs, log, memory, tracing, uploads
 from .cache import RedisCache
 from .clock import SystemClock
-from .contract import DRAIN, QUEUE, WORKER_BEAT_SECONDS, WorkerBeat
+from .contract import (
+    DRAIN,
+    PAPER_LIMIT_BYTES,
+    QUEUE,
+    WORKER_BEAT_SECONDS,
+    Papers,
+    WorkerBeat,
+)
 from .decoding import DecodePool
 from .engine import DetectorUnusable, Engine
 from .fetcher import HttpFetcher
 from .guard import Policy
 from .intake import Preparer, Source
 from .ledger import StreamLedger, connect
-from .ports import Clock, Detector, Unavailable, judge
+from .ports import Clock, Detector, Documented, Unavailable, judge
 from .settings import WorkerSettings
 from .shift import Shift
 from .supervisor import SETTINGS_STATUS
@@ -166,20 +173,22 @@ def run(settings: WorkerSettings) -> int:
     stop = Stop()
     stop.install()
     try:
+        traces = tracing.to(settings.trace_endpoint, component="worker")
         detector = engine.load(settings)
-    except DetectorUnusable as error:
+    except (DetectorUnusable, tracing.TracingUnusable) as error:
         sys.stderr.write(f"pinclip work: {error}\n")
         return SETTINGS_STATUS
     clock = SystemClock()
     name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
     with ExitStack() as stack:
+        stack.callback(traces.close)
         ledger = StreamLedger(
             settings.redis.address,
             worker=name,
             timeout_seconds=settings.redis.redis_timeout_seconds,
         )
         stack.callback(ledger.close)
-        shift = _shift(settings, detector, ledger, clock, name, stack)
+        shift = _shift(settings, detector, ledger, clock, name, traces, stack)
         stop.tell(shift)
         jobs.install(shift)
         _log.info(
@@ -291,6 +300,7 @@ def _shift(
     ledger: StreamLedger,
     clock: Clock,
     name: str,
+    traces: tracing.Tracing,
     stack: ExitStack,
 ) -> Shift:
     """Build the Shift on the real parts; `stack` closes them in the right order."""
@@ -322,6 +332,7 @@ def _shift(
         cache=cache,
         clock=clock,
         worker=name,
+        tracing=traces,
         in_flight=settings.in_flight,
         prepare_threads=settings.decode_processes + 1,
     )
@@ -343,13 +354,18 @@ def beating(
         device=detector.device,
         at=clock.now(),
         judge=judge(detector),
+        calibration_id=detector.calibration_id,
     )
+    papers = _papers(detector)
 
     def run() -> None:
+        is_first = True
         while True:
             if shift.is_moving():
                 with suppress(Unavailable):  # The work loop says so.
                     ledger.beat(replace(beat, at=clock.now()))
+                    ledger.show(beat, papers, is_first=is_first)
+                    is_first = False
             if over.wait(WORKER_BEAT_SECONDS):
                 return
 
@@ -360,6 +376,23 @@ def beating(
     finally:
         over.set()
         thread.join()
+
+
+def _papers(detector: Detector) -> Papers:
+    """Return what came with the weights, without what is too long to travel."""
+    if not isinstance(detector, Documented):
+        return Papers()
+    return Papers(
+        card=_short("card", detector.card),
+        gate_report=_short("gate_report", detector.gate_report),
+    )
+
+
+def _short(name: str, text: str | None) -> str | None:
+    if text is not None and len(text.encode()) > PAPER_LIMIT_BYTES:
+        _log.warning("paper_too_long", paper=name, limit_bytes=PAPER_LIMIT_BYTES)
+        return None
+    return text
 
 
 def _is_ticket(job: Job) -> bool:

@@ -240,6 +240,16 @@ class Rereads(Protocol):
         ...
 
 
+@runtime_checkable
+class Documented(Protocol):
+    """What a Detector may have besides: what came with its weights for people to read."""
+
+    @property
+    def card(self) -> str | None: ...  # noqa: D102 - described by contract.Papers
+    @property
+    def gate_report(self) -> str | None: ...  # noqa: D102
+
+
 class Ledger(Protocol):
     """The worker's half of Redis. Changes need the claim's token; a stale one is refused.
 

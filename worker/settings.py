@@ -37,6 +37,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     """Networks in CIDR form that may be fetched although they are not public, comma-separated."""
     fetch_allow_ports: tuple[int, ...] = ()
     """Ports that may be fetched besides 80 and 443, comma-separated."""
+    trace_endpoint: str = ""
+    """OTLP/HTTP address that traces are sent to; empty: none."""
     log_level: str = "info"
     """Least severe level that is logged: debug, info, warning or error."""
 

@@ -29,12 +29,13 @@ from sdk.codes import ScanErrorCode
 from sdk.wire import Model, Status
 
 from .bench import Bench
-from .contract import ATTEMPT_LIMIT, BEAT_SECONDS, Outcome
+from .contract import ATTEMPT_LIMIT, BEAT_SECONDS, DEADLINE_SECONDS, Outcome
 from .engine import Engine
 from .intake import Preparer, Source, overdue
 from .known import Known, case, waits_for
-from .looks import Held, input_of
+from .looks import Held, Span, input_of
 from .ports import Cache, Claim, Clock, Ledger, Refusal, Unavailable, judge
+from .tracing import Tracing
 from .verdicts import Judgement
 
 LOOK_SECONDS = 0.02
@@ -76,6 +77,7 @@ class Shift:
         in_flight: int = 32,
         prepare_threads: int = 3,
         beat_seconds: float = BEAT_SECONDS,
+        tracing: Tracing | None = None,
     ) -> None:
         self._ledger = ledger
         self._engine = engine
@@ -83,6 +85,7 @@ class Shift:
         self._worker = worker
         self._in_flight = in_flight
         self._beat_seconds = beat_seconds
+        self._tracing = tracing or Tracing()
         detector = engine.detector
         self._model = Model(id=detector.weights_id, weights_sha256=detector.weights_sha256)
         self._judge = judge(detector)
@@ -196,6 +199,8 @@ class Shift:
 
     def _take(self, claim: Claim) -> None:
         held = Held(claim=claim, since=self._clock.monotonic(), input=input_of(claim.entry))
+        accepted_at = claim.entry.deadline - DEADLINE_SECONDS
+        held.spans.append(Span("wait", accepted_at, self._clock.now()))
         self._held[claim.token] = held
         self._untold.append(held)
         if claim.attempt > ATTEMPT_LIMIT:
@@ -245,7 +250,16 @@ class Shift:
     def _end(self, held: Held, outcome: Outcome) -> None:
         if not held.is_over:
             self._let_go(held)
-            self._outcomes.append((held, outcome))
+            self._outcomes.append((held, replace(outcome, seconds=held.seconds())))
+            self._trace(held)
+
+    def _trace(self, held: Held) -> None:
+        entry = held.claim.entry
+        about = {"scan_id": entry.scan_id}
+        for stage, began, ended in held.spans:
+            self._tracing.record(
+                stage, parent=entry.traceparent, began=began, ended=ended, attributes=about
+            )
 
     def _let_go(self, held: Held) -> None:
         held.is_over = True

@@ -1,6 +1,6 @@
 """Reads request bodies within limits, whatever Content-Length says. Knows no rule.
 
-read_json       application/json, at most 64 KiB, whole
+read_json       application/json, whole, at most 64 KiB or what its caller allows
 file_chunks     the bytes of an upload as they arrive: the body itself, or the one file of a form
 """
 
@@ -23,13 +23,13 @@ from server.refused import Refused
 from .given import AnyRequest
 
 JSON_LIMIT_BYTES = 64 * 1024
-"""Largest JSON body."""
+"""Largest JSON body, but of a batch."""
 FORM_LIMIT_BYTES = 64 * 1024
 """Most bytes of a form besides its file."""
 FORM = "multipart/form-data"
 
 
-async def read_json(request: AnyRequest) -> bytes:
+async def read_json(request: AnyRequest, *, limit: int = JSON_LIMIT_BYTES) -> bytes:
     """Return the body of a JSON request; raises Refused for another type or a longer one."""
     kind, _ = _content_type(request)
     if kind != "application/json":
@@ -37,8 +37,8 @@ async def read_json(request: AnyRequest) -> bytes:
     body = bytearray()
     async for chunk in _pieces(request):
         body += chunk
-        if len(body) > JSON_LIMIT_BYTES:
-            raise _too_large(f"The body is larger than {JSON_LIMIT_BYTES} bytes.")
+        if len(body) > limit:
+            raise _too_large(f"The body is larger than {limit} bytes.")
     return bytes(body)
 
 

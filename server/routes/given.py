@@ -1,4 +1,4 @@
-"""What litestar gives a handler: the request, and the Desk that app.py put together."""
+"""What litestar gives a handler: the request, who asks, and the Desk that app.py put together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
+from server.rules.caller import Caller
 from server.rules.desk import Desk
 
 AnyRequest = Request[Any, Any, Any]
 # Not validated: litestar would look into it field by field, at each request.
 GivenDesk = NamedDependency[SkipValidation[Desk]]
+GivenCaller = NamedDependency[SkipValidation[Caller]]

@@ -8,13 +8,13 @@ from sdk.wire import Upload
 from server.rules import uploads as rules
 
 from .bodies import file_chunks
-from .given import AnyRequest, GivenDesk
+from .given import AnyRequest, GivenCaller, GivenDesk
 
 
 @post("/", status_code=201, operation_id="createUpload")
-async def create(request: AnyRequest, desk: GivenDesk) -> Upload:
+async def create(request: AnyRequest, caller: GivenCaller, desk: GivenDesk) -> Upload:
     """Keep an image for 15 minutes, to be named as `upload_id` of a scan; at most 20 MiB."""
-    return await rules.keep(file_chunks(request), spool=desk.spool)
+    return await rules.take(file_chunks(request), caller=caller, spool=desk.spool)
 
 
 router = Router("/v1/uploads", route_handlers=[create], tags=["uploads"])

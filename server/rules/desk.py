@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 
+from sdk.wire import Scan
 from server.ports import Board, Clock, Precedents, Queue, Records, Spool
+from worker.contract import Outcome
 from worker.guard import Policy
 
+from .limits import Limiter
 from .readiness import Readiness
 
 
@@ -40,6 +44,26 @@ class Stopping:
                 self._scopes.discard(scope)
 
 
+class Counters(Protocol):
+    """What is counted of scans that end without a worker's word."""
+
+    def scan_recalled(self, scan: Scan) -> None:
+        """Count a scan that was final when it was accepted."""
+        ...
+
+    def scan_ended(self, outcome: Outcome, *, seconds: float) -> None:
+        """Count a scan whose end is recorded now, `seconds` after it was accepted."""
+        ...
+
+
+class Bell(Protocol):
+    """Tells the courier that there is something to deliver."""
+
+    def ring(self) -> None:
+        """Let it look at once, after the commit."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """The ports of one server, the state of its health, and whether it is stopping."""
@@ -52,4 +76,7 @@ class Desk:
     clock: Clock
     policy: Policy
     readiness: Readiness
+    limiter: Limiter
+    counters: Counters
+    bell: Bell
     stopping: Stopping = field(default_factory=Stopping)

@@ -22,7 +22,7 @@ from sdk.codes import ProblemCode
 from sdk.wire import Health, Priority
 from server.ports import Board, Clock, Records, Unavailable
 from server.refused import Refused
-from worker.contract import WORKER_EXPIRES_SECONDS, WorkerBeat
+from worker.contract import DEADLINE_SECONDS, WORKER_EXPIRES_SECONDS, WorkerBeat
 
 FRESH_SECONDS = 1.0
 """How long one look at Redis serves all requests."""
@@ -36,6 +36,8 @@ PACE_NONE_SECONDS = 30.0
 """Span after which no scan done means a pace of none; longer than a fetch may take."""
 WORK_SECONDS = 120
 """Most work that may wait, at the pace measured."""
+IN_TIME = 0.8
+"""Share of the time until its deadline that the last scan of a batch may wait."""
 FEWEST = 64
 """So many scans may wait at any pace; from so many on, the workers have enough to do to tell it."""
 LONGEST_RETRY_SECONDS = 120
@@ -119,13 +121,20 @@ class Readiness:
             raise _no_worker()
         return frozenset(beat.judge for beat in self._workers if beat.judge)
 
-    async def admit(self, priority: Priority = Priority.INTERACTIVE) -> None:
-        """Return if one more scan can be taken, and count it; raises Unavailable or Refused."""
+    async def admit(self, priority: Priority = Priority.INTERACTIVE, *, count: int = 1) -> None:
+        """Return if so many more scans can be taken, and count them; raises Unavailable or Refused.
+
+        Many are taken where one more would be, so that a slow machine takes them too; but not
+        more than are done before their deadline, at the pace measured.
+        """
         await self.judges()
         limit = self._limit(priority)
         if self._depth >= limit:
             raise self._queue_full(priority, limit)
-        self._depth += 1
+        in_time = self._in_time()
+        if count > 1 and self._depth + count > in_time:
+            raise self._not_in_time(count, in_time)
+        self._depth += count
 
     def _limit(self, priority: Priority) -> int:
         """Return how many scans may wait, at the pace measured, for one more to be taken."""
@@ -134,6 +143,12 @@ class Readiness:
             limit = min(limit, max(FEWEST, int(pace * WORK_SECONDS)))
         return _bulk_share(limit) if priority is Priority.BULK else limit
 
+    def _in_time(self) -> int:
+        """Return how many scans may wait, at the pace measured, for the last to be in time."""
+        pace = self._pace.per_second()
+        seconds = DEADLINE_SECONDS * IN_TIME
+        return self._queue_limit if pace is None else max(FEWEST, int(pace * seconds))
+
     def _queue_full(self, priority: Priority, limit: int) -> Refused:
         pace = self._pace.per_second()
         known = "not known yet" if pace is None else f"{pace:.1f} a second"
@@ -141,6 +156,15 @@ class Readiness:
             ProblemCode.QUEUE_FULL,
             f"{self._depth} scans are waiting, and {limit} may for another {priority} one; the "
             f"pace is {known}.",
+            retry_after=self._pace.seconds_for(self._depth),
+        )
+
+    def _not_in_time(self, count: int, in_time: int) -> Refused:
+        return Refused(
+            ProblemCode.QUEUE_FULL,
+            f"{self._depth} scans are waiting; with {count} more at once, the last would not be "
+            f"done within its {DEADLINE_SECONDS:g} s: {max(0, in_time - self._depth)} would. Send "
+            "fewer at once, or come again later.",
             retry_after=self._pace.seconds_for(self._depth),
         )
 

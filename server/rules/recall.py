@@ -5,6 +5,7 @@
                    by a judge that is at work now?     same release, weights, calibration, engine
                    at most a day ago?
                    a URL: do its hosts still vouch?    RFC 9111; docs/decisions/0021
+                   a digest: neither of the two, since bytes and judge say all
                --> the scan, final when it is accepted, as its own caller asked for it
 
 Only what a worker judged is a precedent, never what was given again: no chain makes a verdict
@@ -44,16 +45,19 @@ def recalled(
 def _fits(precedent: Precedent, entry: Entry, now: float) -> bool:
     outcome = precedent.outcome
     is_same = (
-        outcome.status is Status.COMPLETED
-        and outcome.input.kind is entry.kind
-        and precedent.operating_point is entry.operating_point
-        and now - precedent.at <= OLDEST_SECONDS
+        outcome.status is Status.COMPLETED and precedent.operating_point is entry.operating_point
     )
-    return is_same and (entry.kind is InputKind.UPLOAD or now < (outcome.fresh_until or 0.0))
+    if entry.kind is InputKind.SHA256:
+        return is_same
+    is_like = outcome.input.kind is entry.kind and now - precedent.at <= OLDEST_SECONDS
+    is_fresh = entry.kind is InputKind.UPLOAD or now < (outcome.fresh_until or 0.0)
+    return is_same and is_like and is_fresh
 
 
 def _given_again(scan: Scan, precedent: Precedent) -> Scan:
-    """Return the scan with that outcome, and nothing of how another wrote the URL."""
+    """Return the scan with that outcome, and nothing of how another wrote or knew the URL."""
     seen = replace(precedent.outcome.input, url=scan.input.url)
+    if scan.input.kind is InputKind.SHA256:
+        seen = replace(seen, kind=InputKind.SHA256, final_url=None, fetched_by=None)
     outcome = replace(precedent.outcome, input=seen)
     return ended(scan, outcome, sequence=scan.sequence, completed_at=scan.created_at)

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator
 
 from sdk.codes import ProblemCode
-from sdk.wire import Upload
+from sdk.wire import Scope, Upload
 from server.ports import Spool
 from server.refused import Refused
 from worker.contract import UPLOAD_LIMIT_BYTES
 
+from .caller import Caller
 
-async def keep(chunks: AsyncIterable[bytes], *, spool: Spool) -> Upload:
-    """Keep the bytes for 15 minutes; raises Refused if there are none or too many."""
-    return await spool.store(_counted(chunks))
+
+async def take(chunks: AsyncIterable[bytes], *, caller: Caller, spool: Spool) -> Upload:
+    """Keep what a caller sends for a scan; raises Refused also if it may not submit any."""
+    caller.need(Scope.SCAN)
+    return await keep(chunks, owner=caller.owner, spool=spool)
+
+
+async def keep(chunks: AsyncIterable[bytes], *, owner: str, spool: Spool) -> Upload:
+    """Keep the owner's bytes for 15 minutes; raises Refused if there are none or too many."""
+    return await spool.store(_counted(chunks), owner=owner)
 
 
 async def _counted(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

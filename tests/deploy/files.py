@@ -26,7 +26,7 @@ LEAST: dict[str, Any] = {
     "secret": {
         "redisUrl": "redis://:p@redis:6379/0",
         "databaseUrl": "postgresql://u:p@postgres/pinclip",
-        "apiKeys": ["k" * 32, "l" * 40],
+        "receiptKey": "k" * 43 + "=",
     },
     "networkPolicy": {
         "redis": {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]},
@@ -39,6 +39,8 @@ ALL: dict[str, Any] = {
     "keda": {"enabled": True, "redisAddress": "redis:6379"},
     "workerCuda": {"enabled": True},
     "fetch": {"allowNetworks": ["10.9.0.0/16"], "allowPorts": [8080]},
+    "hosts": ["pinclip.example.org"],
+    "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "pinclip-tls"},
 }
 """The same with every part of it switched on."""
 
@@ -90,6 +92,17 @@ def services() -> dict[str, dict[str, Any]]:
     """Return the services of compose.yaml by their names."""
     found: dict[str, dict[str, Any]] = compose()["services"]
     return found
+
+
+def environment(service: str, **variables: str) -> dict[str, str]:
+    """Return the environment of a service, its ${...} replaced as compose does; raises KeyError."""
+
+    def value(found: re.Match[str]) -> str:
+        name, kind, rest = found.groups()
+        return variables.get(name) or rest if kind == ":-" else variables[name]
+
+    told = services()[service]["environment"]
+    return {name: re.sub(r"\$\{(\w+)(:[-?])([^}]*)\}", value, one) for name, one in told.items()}
 
 
 def instructions(file: Path) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sdk.environment import load
 from server.process import CLOSE_SECONDS, DRAIN_SECONDS
+from server.settings import ServerSettings
 from server.up import WORKER_GRACE_SECONDS
 from tests.deploy.files import (
     ALL,
@@ -35,6 +37,7 @@ from worker.shift import STOP_SECONDS
 KUBERNETES = ("1.30", "1.35")
 KEDA = ("ScaledObject", "TriggerAuthentication")
 WARNING = 2
+NOTES = (CHART / "templates" / "NOTES.txt").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,7 @@ def test_manifests_are_what_keda_takes(whole: list[Manifest], kind: str) -> None
 
 def test_example_of_the_page_is_taken() -> None:
     (example,) = re.findall(
-        r"```yaml\n(.*?)```", (ROOT / "docs/operation.md").read_text(), re.DOTALL
+        r"```yaml\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
     )
 
     manifests = rendered(yaml.safe_load(example))
@@ -111,9 +114,12 @@ def test_chart_with_the_least_values_has_no_keda_and_no_gpu() -> None:
         ("worker/replicas", 0),
         ("keda/minReplicas", 0),
         ("keda/waitSeconds", {"pinclip:else": 1}),
-        ("secret/apiKeys", ["short"]),
+        ("secret/receiptKey", "short"),
+        ("secret/apiKeys", ["k" * 32]),
+        ("hosts", ["https://pinclip.example.org"]),
         ("secret/redisUrl", "memcached://redis"),
         ("settings/PINCLIP_WORKER_NAME", "one-for-all"),
+        ("settings/PINCLIP_RECEIPT_KEY", "k" * 43 + "="),
         ("settings/LOG_LEVEL", "info"),
         ("fetch/allowPorts", [0]),
         ("networkPolicy/redis/to", [{"cidr": "10.0.0.0/8"}]),
@@ -129,14 +135,15 @@ def test_schema_refuses_what_cannot_work(path: str, value: object) -> None:
     [
         "secret/redisUrl",
         "secret/databaseUrl",
-        "secret/apiKeys",
+        "secret/receiptKey",
+        "hosts",
         "keda/redisAddress",
         "networkPolicy/redis/to",
         "networkPolicy/database/to",
     ],
 )
 def test_chart_fails_with_a_sentence_where_something_is_not_told(path: str) -> None:
-    nothing: object = [] if path.endswith(("to", "Keys")) else ""
+    nothing: object = [] if path.endswith(("to", "hosts")) else ""
 
     with pytest.raises(Refused, match=f"{path.replace('/', '.')} is empty"):
         rendered(changed(path, nothing))
@@ -184,16 +191,47 @@ def test_workers_are_named_as_their_pods_and_only_read_the_state(whole: list[Man
         assert state["readOnly"] is True
 
 
-def test_only_the_proxy_is_reached_and_it_is_ready_when_the_api_answers(
-    whole: list[Manifest],
-) -> None:
+def test_api_is_asked_by_names_that_it_knows(whole: list[Manifest]) -> None:
     (service,) = kind_of(whole, "Service").values()
-    (proxy,) = pods(whole)["pinclip-server"]["initContainers"]
+    (ingress,) = kind_of(whole, "Ingress").values()
+    (api,) = pods(whole)["pinclip-server"]["containers"]
+    env = {item["name"]: item for item in api["env"]}
+    # A pod's probes and Prometheus ask it by its address.
+    assert env["POD_IP"]["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
+    names = env["PINCLIP_ALLOWED_HOSTS"]["value"].replace("$(POD_IP)", "10.1.2.9")
+    told = {item["name"]: item["value"] for item in api["env"] if "value" in item}
+    settings = load(ServerSettings, {**told, "PINCLIP_ALLOWED_HOSTS": names})
 
-    assert [port["targetPort"] for port in service["spec"]["ports"]] == [8080]
-    assert proxy["restartPolicy"] == "Always"
-    assert proxy["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": 8080}
-    assert "startupProbe" not in proxy  # it would wait for the API, and the API for it
+    asked = ["10.1.2.9", service["metadata"]["name"], "pinclip.default.svc"]
+    asked += [rule["host"] for rule in ingress["spec"]["rules"]]
+    assert set(asked) <= set(settings.allowed_hosts)
+    assert not settings.is_local
+    assert service["spec"]["ports"][0]["targetPort"] == settings.port
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert api[probe]["httpGet"] == {"path": "/healthz", "port": settings.port}
+
+
+def test_ingress_has_the_certificate(whole: list[Manifest]) -> None:
+    (ingress,) = kind_of(whole, "Ingress").values()
+
+    assert ingress["spec"]["tls"] == [
+        {"secretName": "pinclip-tls", "hosts": ["pinclip.example.org"]}
+    ]
+
+
+def test_key_is_made_in_the_database_that_the_api_has(whole: list[Manifest]) -> None:
+    first, api = containers(pods(whole)["pinclip-server"])
+
+    assert first["name"] in NOTES
+    for part in ("image", "env", "envFrom", "volumeMounts"):
+        assert first[part] == api[part]
+
+
+def test_receipts_are_signed_with_what_no_worker_has(whole: list[Manifest]) -> None:
+    for name, pod in pods(whole).items():
+        for one in containers(pod):
+            env = {item["name"] for item in one["env"]}
+            assert ("PINCLIP_RECEIPT_KEY" in env) == (name == "pinclip-server")
 
 
 def test_worker_has_memory_for_the_model_and_for_each_decoder_at_its_limit(
@@ -220,19 +258,29 @@ def test_keda_looks_at_the_streams_of_the_contract(whole: list[Manifest]) -> Non
     assert "replicas" not in kind_of(whole, "Deployment")["pinclip-worker"]["spec"]
 
 
-def test_workers_may_reach_what_the_guard_lets_them_dial(whole: list[Manifest]) -> None:
-    policies = kind_of(whole, "NetworkPolicy")
+@pytest.mark.parametrize("name", ["pinclip-server", "pinclip-worker", "pinclip-worker-cuda"])
+def test_pods_may_reach_what_the_guard_lets_them_dial(whole: list[Manifest], name: str) -> None:
+    *_, outside = kind_of(whole, "NetworkPolicy")[name]["spec"]["egress"]
+    v4, v6, allowed = (peer["ipBlock"] for peer in outside["to"])
 
+    assert v4["cidr"] == "0.0.0.0/0"
+    assert ip_network(v6["cidr"]) == _GLOBAL_V6
+    assert {ip_network(one) for one in (*v4["except"], *v6["except"])} == set(_SPECIAL)
+    assert allowed == {"cidr": "10.9.0.0/16"}
+    assert [one["port"] for one in outside["ports"]] == [80, 443, 8080]
+
+
+def test_nobody_may_reach_workers(whole: list[Manifest]) -> None:
     for name in ("pinclip-worker", "pinclip-worker-cuda"):
-        *_, outside = policies[name]["spec"]["egress"]
-        v4, v6, allowed = (peer["ipBlock"] for peer in outside["to"])
+        assert kind_of(whole, "NetworkPolicy")[name]["spec"]["ingress"] == []
 
-        assert v4["cidr"] == "0.0.0.0/0"
-        assert ip_network(v6["cidr"]) == _GLOBAL_V6
-        assert {ip_network(one) for one in (*v4["except"], *v6["except"])} == set(_SPECIAL)
-        assert allowed == {"cidr": "10.9.0.0/16"}
-        assert [one["port"] for one in outside["ports"]] == [80, 443, 8080]
-        assert policies[name]["spec"]["ingress"] == []
+
+def test_api_without_webhooks_reaches_redis_and_the_database_alone() -> None:
+    manifests = rendered(changed("networkPolicy/webhooks", value=False))
+    spec = kind_of(manifests, "NetworkPolicy")["pinclip-server"]["spec"]
+
+    cidrs = {peer["ipBlock"]["cidr"] for rule in spec["egress"][1:] for peer in rule["to"]}
+    assert cidrs == {"10.1.2.3/32", "10.1.2.4/32"}
 
 
 def test_workers_may_not_reach_the_database(whole: list[Manifest]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pinclip.cli import KNOWN
-from sdk.environment import variables
+from sdk.environment import inherited, load, variables
 from sdk.settings import ClientSettings
 from server import valkey
 from server.process import CLOSE_SECONDS, DRAIN_SECONDS
@@ -24,6 +24,7 @@ from tests.deploy.files import (
     PROGRAMS,
     ROOT,
     compose,
+    environment,
     instructions,
     services,
 )
@@ -37,10 +38,15 @@ OURS = ("server", "worker", "worker-cuda")
 """Services of compose.yaml that run an image of ours."""
 
 
-def lint(*words: str | Path) -> None:
+def lint(*words: str | Path, **environ: str) -> None:
     program, *rest = map(str, words)
     done = subprocess.run(
-        [str(PROGRAMS / program), *rest], capture_output=True, text=True, check=False, cwd=ROOT
+        [str(PROGRAMS / program), *rest],
+        env=inherited() | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -62,16 +68,17 @@ def test_compose_file_is_one_by_the_schema_of_compose() -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE)
 
 
-def test_caddy_takes_the_caddyfile_as_it_would_write_it() -> None:
-    caddyfile = DEPLOY / "helm" / "pinclip" / "files" / "Caddyfile"
-    lint("caddy", "validate", "--adapter", "caddyfile", "--config", caddyfile)
+def test_caddy_takes_the_caddyfile_as_it_would_write_it(tmp_path: Path) -> None:
+    caddyfile = DEPLOY / "Caddyfile"
+    ours = {"XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    lint("caddy", "validate", "--adapter", "caddyfile", "--config", caddyfile, **ours)
     lint("caddy", "fmt", "--diff", caddyfile)
 
 
 # --- what it says of pinclip -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", [*TEXTS, ROOT / "docs/operation.md"], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*TEXTS, ROOT / "docs/operations.md"], ids=lambda file: file.name)
 def test_every_variable_of_pinclip_is_a_setting(file: Path) -> None:
     used = set(re.findall(r"\bPINCLIP_[A-Z0-9_]+\b", file.read_text(encoding="utf-8")))
 
@@ -134,7 +141,7 @@ def test_service_has_nothing_that_it_does_not_need(name: str) -> None:
 
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["restart"] == "unless-stopped"
     assert {"memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
@@ -150,7 +157,7 @@ def test_workers_reach_redis_and_the_internet_and_not_the_database() -> None:
         assert not networks[worker] & networks["postgres"]
         assert networks[worker] - inner
     assert networks["postgres"] | networks["valkey"] <= inner
-    assert services()["server"]["network_mode"] == "service:proxy"
+    assert not networks["server"] & networks["worker"] - inner
 
 
 def test_workers_and_api_share_the_state_folder_which_workers_only_read() -> None:
@@ -161,6 +168,26 @@ def test_workers_and_api_share_the_state_folder_which_workers_only_read() -> Non
         "worker": ["state:/var/lib/pinclip:ro"],
         "worker-cuda": ["state:/var/lib/pinclip:ro"],
     }
+
+
+def test_api_is_asked_by_the_name_that_the_certificate_is_for() -> None:
+    secrets = dict.fromkeys(("REDIS_PASSWORD", "POSTGRES_PASSWORD", "RECEIPT_KEY"), "x")
+    name = "pinclip.example.org"
+    told = load(ServerSettings, environment("server", DOMAIN=name, **secrets))
+    untold = load(ServerSettings, environment("server", **secrets))
+    (published,) = services()["server"]["ports"]
+
+    assert told.allowed_hosts == (environment("caddy", DOMAIN=name)["DOMAIN"],) == (name,)
+    assert untold.allowed_hosts  # or it would not start
+    assert not untold.is_local
+    assert published.endswith(f":{untold.port}")
+    assert "127.0.0.1" in published  # in the clear on this machine alone, unless told otherwise
+
+
+def test_receipts_are_signed_with_what_no_worker_has() -> None:
+    has = {name for name, one in services().items() if "PINCLIP_RECEIPT_KEY" in one["environment"]}
+
+    assert has == {"server"}
 
 
 def test_no_two_workers_get_one_name() -> None:

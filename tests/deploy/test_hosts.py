@@ -1,7 +1,7 @@
 """Workers on several hosts against one Redis: each does its part, and one that dies costs no scan.
 
 The hosts are network namespaces (hosts.py): what they share is Redis and the state folder, as
-docs/operation.md asks of real ones.
+docs/operations.md asks of real ones.
 """
 
 from __future__ import annotations

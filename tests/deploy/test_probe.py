@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from benchmarks.running_system import free_port
+from server.keys_command import main as keys
 from tests.deploy.files import DEPLOY
 from tests.server.scenes import BEAT
 from tests.valkey_server import Valkey, running
@@ -76,6 +77,35 @@ def test_api_that_does_not_listen_is_not_well(
 
     assert probe.main(["api"]) == 1
     assert f"127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_key_is_missed_until_one_works(
+    probe: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("PINCLIP_STATE_DIR", str(tmp_path))
+
+    before = probe.main(["key"])
+    told = capsys.readouterr().err
+    keys(["create", "--owner", "acme", "--name", "first", "--scope", "admin"])
+    after = probe.main(["key"])
+
+    assert (before, after) == (1, 0)
+    assert "pinclip keys create" in told
+
+
+def test_key_is_missed_where_the_database_is_none(
+    probe: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = f"postgresql://u:p@127.0.0.1:{free_port()}/pinclip"
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    assert probe.main(["key"]) == 1
+    assert "u:p" not in capsys.readouterr().err
 
 
 @pytest.mark.redis

@@ -204,3 +204,17 @@ async def test_board_tells_the_phase_that_a_worker_said(sides: Sides) -> None:
 
     assert await board.phase(scan_id) == "scoring"
     assert await board.phase(ids.scan_id(0)) is None
+
+
+async def test_one_request_with_a_key_is_under_way_at_a_time(sides: Sides) -> None:
+    board, _ = sides
+    key = '"any \\ characters"'
+
+    assert await board.begin("acme", key)
+    assert not await board.begin("acme", key)
+    assert await board.begin("other", key)
+    await board.end("acme", key)
+    await board.end("acme", key)
+    assert await board.begin("acme", key)
+    await board.end("acme", key)
+    await board.end("other", key)

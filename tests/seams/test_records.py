@@ -19,11 +19,13 @@ from server import ids
 from server.app import Store
 from server.ending import ended
 from server.ports import Opened
-from server.records import _OF_PLACE, _OF_UPLOAD, SqlRecords
+from server.rules.caller import LOCAL_OWNER
 from server.settings import ServerSettings
+from server.store.scan_queries import OF_PLACE, OF_UPLOAD
 from tests.fakes import ManualClock, MemoryRecords
 from tests.server import postgres
 from tests.server.scenes import completed, failed, opened
+from tests.server.sql_records import SqlRecords
 from worker.contract import RedisSettings
 
 pytestmark = pytest.mark.anyio
@@ -71,11 +73,11 @@ async def test_records_give_back_a_scan_that_was_opened(records: Store, clock: M
 
     await records.open(scan)
 
-    assert await records.get(scan.scan.id) == scan.scan
+    assert await records.get(scan.scan.id, owner=LOCAL_OWNER) == scan.scan
 
 
 async def test_records_know_nothing_of_a_scan_that_was_not_opened(records: Store) -> None:
-    assert await records.get(ids.scan_id(0)) is None
+    assert await records.get(ids.scan_id(0), owner=LOCAL_OWNER) is None
 
 
 async def test_records_show_what_the_worker_learnt_over_what_was_asked(
@@ -87,7 +89,7 @@ async def test_records_show_what_the_worker_learnt_over_what_was_asked(
 
     await records.close([completed(scan.scan.id)])
 
-    got = await records.get(scan.scan.id)
+    got = await records.get(scan.scan.id, owner=LOCAL_OWNER)
     assert got is not None
     assert (got.status, got.verdict, got.score) == (Status.COMPLETED, Verdict.LIKELY_AI, 0.9)
     assert got.input.url == scan.scan.input.url
@@ -103,8 +105,8 @@ async def test_records_keep_the_first_outcome(records: Store, clock: ManualClock
     first = await records.close([completed(scan.scan.id)])
     second = await records.close([failed(scan.scan.id)])
 
-    assert (first, second) == ([scan.scan.id], [])
-    got = await records.get(scan.scan.id)
+    assert (first, second) == ({scan.scan.id: LOCAL_OWNER}, {})
+    got = await records.get(scan.scan.id, owner=LOCAL_OWNER)
     assert got is not None
     assert got.status is Status.COMPLETED
 
@@ -117,15 +119,15 @@ async def test_records_keep_the_first_outcome_of_one_batch(
 
     recorded = await records.close([failed(scan.scan.id), completed(scan.scan.id)])
 
-    assert recorded == [scan.scan.id]
-    got = await records.get(scan.scan.id)
+    assert recorded == {scan.scan.id: LOCAL_OWNER}
+    got = await records.get(scan.scan.id, owner=LOCAL_OWNER)
     assert got is not None
     assert got.status is Status.FAILED
     assert got.verdict is None
 
 
 async def test_records_ignore_an_outcome_of_a_scan_they_do_not_know(records: Store) -> None:
-    assert await records.close([completed(ids.scan_id(0))]) == []
+    assert await records.close([completed(ids.scan_id(0))]) == {}
 
 
 async def test_records_close_many_in_one_batch(records: Store, clock: ManualClock) -> None:
@@ -148,7 +150,7 @@ async def test_watch_returns_as_soon_as_the_scan_is_final(
     seen: list[Status] = []
 
     async def watch() -> None:
-        got = await records.watch(scan.scan.id, 60)
+        got = await records.watch(scan.scan.id, 60, owner=LOCAL_OWNER)
         assert got is not None
         seen.append(got.status)
 
@@ -167,7 +169,7 @@ async def test_watch_returns_the_scan_as_it_is_when_time_is_up(
     scan = opened(clock.now())
     await records.open(scan)
 
-    assert await records.watch(scan.scan.id, 0.01) == scan.scan
+    assert await records.watch(scan.scan.id, 0.01, owner=LOCAL_OWNER) == scan.scan
 
 
 async def test_watch_returns_at_once_for_a_final_scan_and_for_none(
@@ -178,8 +180,8 @@ async def test_watch_returns_at_once_for_a_final_scan_and_for_none(
     await records.close([completed(scan.scan.id)])
 
     with anyio.fail_after(30):
-        final = await records.watch(scan.scan.id, 60)
-        nothing = await records.watch(ids.scan_id(0), 60)
+        final = await records.watch(scan.scan.id, 60, owner=LOCAL_OWNER)
+        nothing = await records.watch(ids.scan_id(0), 60, owner=LOCAL_OWNER)
 
     assert final is not None
     assert final.status is Status.COMPLETED
@@ -330,11 +332,11 @@ async def test_scan_that_is_final_is_recorded_so_and_waits_for_nobody(
 
     await records.open(replace(first, scan=final, place=place))
 
-    assert await records.get(final.id) == final
-    assert await records.watch(final.id, 60) == final
+    assert await records.get(final.id, owner=LOCAL_OWNER) == final
+    assert await records.watch(final.id, 60, owner=LOCAL_OWNER) == final
     assert first.entry not in await records.stale(clock.now() + 60)
-    assert await records.close([failed(final.id)]) == []
-    assert await records.get(final.id) == final
+    assert await records.close([failed(final.id)]) == {}
+    assert await records.get(final.id, owner=LOCAL_OWNER) == final
     assert await records.precedents(replace(opened(clock.now()), place=place)) == []
 
 
@@ -352,7 +354,7 @@ async def test_upload_of_a_scan_that_was_final_at_once_is_let_go(
 
 
 @pytest.mark.parametrize(
-    ("query", "index"), [(_OF_PLACE, "ix_scans_place"), (_OF_UPLOAD, "ix_scans_sha256")]
+    ("query", "index"), [(OF_PLACE, "ix_scans_place"), (OF_UPLOAD, "ix_scans_sha256")]
 )
 async def test_postgres_finds_precedents_by_their_index_and_in_its_order(
     postgres_address: str, tmp_path: Path, clock: ManualClock, query: Any, index: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import redis
 
 from server.app import create_app
 from server.edge import Edge
+from server.rules.keys import Key
 from server.settings import ServerSettings
 from tests.fakes import ManualClock, MemoryBoard, MemoryQueue, MemoryRecords, MemorySpool
 from tests.server.scenes import BEAT
@@ -22,6 +23,21 @@ from tests.valkey_server import Valkey, running
 from worker.contract import RedisSettings, encode, worker_key
 
 BASE_URL = "http://127.0.0.1:8417"
+
+
+class NoKeys:
+    """A Finder where no key was ever made: every caller is local."""
+
+    async def find(self, digests: Sequence[str]) -> dict[str, Key]:
+        return {}
+
+    async def are_there_any(self) -> bool:
+        return False
+
+    async def origins(self, now: float) -> frozenset[str]:
+        return frozenset()
+
+    async def note_uses(self, uses: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +70,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         board=board,
         queue=queue,
         spool=spool,
+        finder=NoKeys(),
         clock=clock,
     )
     async with calling(edge) as client:

@@ -6,6 +6,7 @@ from sdk.codes import ScanErrorCode
 from sdk.wire import Input, InputKind, Model, PointName, Priority, Scan, ScanError, Status, Verdict
 from server import ids
 from server.ports import Opened
+from server.rules.caller import LOCAL_OWNER
 from worker.contract import Entry, Outcome, WorkerBeat
 
 URL = "http://example.com/cat.jpg"
@@ -25,12 +26,14 @@ def opened(
     upload_id: str | None = None,
     deadline: float | None = None,
     priority: Priority = Priority.INTERACTIVE,
+    owner: str = LOCAL_OWNER,
 ) -> Opened:
     """Return a new scan of one URL, or of an upload, accepted at this Unix time."""
     scan_id = ids.scan_id(at)
     kind = InputKind.UPLOAD if upload_id else InputKind.URL
     url = None if upload_id else URL
     return Opened(
+        owner=owner,
         scan=Scan(
             id=scan_id,
             status=Status.QUEUED,

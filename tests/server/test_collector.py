@@ -7,15 +7,20 @@ from collections.abc import Sequence
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec.structs import replace
 
 from sdk.codes import ScanErrorCode
-from sdk.wire import Status
+from sdk.wire import Health, Status
 from server.collector import OVERDUE_SECONDS, SWEEP_SECONDS, Collector
+from server.metrics import Metrics
 from server.ports import Unavailable
+from server.rules.caller import LOCAL_OWNER
+from server.rules.limits import Limiter
 from server.rules.readiness import Pace
 from tests.fakes import (
     ManualClock,
     MemoryBoard,
+    MemoryMeter,
     MemoryQueue,
     MemoryRecords,
     MemorySpool,
@@ -32,10 +37,21 @@ class PickyRecords(MemoryRecords):
 
     poison = ""
 
-    async def close(self, outcomes: Sequence[Outcome]) -> list[str]:
+    async def close(self, outcomes: Sequence[Outcome]) -> dict[str, str]:
         if any(outcome.scan_id == self.poison for outcome in outcomes):
             raise ValueError("cannot be stored")
         return await super().close(outcomes)
+
+
+class Disputes:
+    """Nothing is left to do; notes how often that was asked."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+
+    async def settle(self) -> int:
+        self.settled += 1
+        return 0
 
 
 class World:
@@ -47,6 +63,9 @@ class World:
         self.board = MemoryBoard()
         self.queue = MemoryQueue()
         self.spool = MemorySpool(self.clock)
+        self.meter = MemoryMeter()
+        self.disputes = Disputes()
+        self.counters = Metrics()
         self.collector = Collector(
             records=self.records,
             uses=self.records,
@@ -55,6 +74,9 @@ class World:
             spool=self.spool,
             clock=self.clock,
             pace=Pace(self.clock),
+            limiter=Limiter(self.meter, self.clock),
+            disputes=self.disputes,
+            counters=self.counters,
         )
 
     async def open(self, *, upload_id: str | None = None, is_posted: bool = True) -> Entry:
@@ -65,7 +87,7 @@ class World:
         return scan.entry
 
     async def status(self, entry: Entry) -> Status:
-        scan = await self.records.get(entry.scan_id)
+        scan = await self.records.get(entry.scan_id, owner=LOCAL_OWNER)
         assert scan is not None
         return scan.status
 
@@ -83,6 +105,37 @@ async def test_collect_records_then_acknowledges(world: World) -> None:
 
     assert await world.status(entry) is Status.COMPLETED
     assert world.board.results == []
+
+
+async def test_scans_that_end_are_counted_and_give_their_places_back(world: World) -> None:
+    entries = [await world.open() for _ in range(2)]
+    late = await world.open()
+    for entry in entries:
+        world.board.publish(replace(completed(entry.scan_id), seconds={"fetch": 0.25, "x": 9.0}))
+    world.clock.advance(3)
+
+    await world.collector.collect()
+    world.clock.advance(DEADLINE_SECONDS)
+    await world.collector.sweep()
+
+    assert sorted(world.meter.given_back) == sorted(entry.scan_id for entry in (*entries, late))
+    text = world.counters.exposition(Health(status="ok"), None).decode()
+    assert 'pinclip_scans_total{operating_point="none",verdict="likely_ai"} 2.0' in text
+    assert 'pinclip_scan_errors_total{code="deadline_exceeded"} 1.0' in text
+    assert 'pinclip_scan_duration_seconds_sum{stage="fetch"} 0.5' in text
+    assert 'stage="x"' not in text
+
+
+async def test_sweep_tells_how_old_the_oldest_is_and_what_was_lost(world: World) -> None:
+    await world.open(is_posted=False)
+    world.clock.advance(OVERDUE_SECONDS + 5)
+
+    await world.collector.sweep()
+
+    text = world.counters.exposition(Health(status="ok"), None).decode()
+    assert f"pinclip_oldest_scan_seconds {OVERDUE_SECONDS + 5}" in text
+    assert "pinclip_scans_posted_again_total 1.0" in text
+    assert world.disputes.settled == 1
 
 
 async def test_collect_acknowledges_nothing_that_is_not_recorded(world: World) -> None:
@@ -196,7 +249,7 @@ async def test_sweep_closes_what_is_past_its_deadline(world: World) -> None:
 
     await world.collector.sweep()
 
-    scan = await world.records.get(entry.scan_id)
+    scan = await world.records.get(entry.scan_id, owner=LOCAL_OWNER)
     assert scan is not None
     assert scan.status is Status.FAILED
     assert scan.error is not None
@@ -229,7 +282,7 @@ async def test_sweep_closes_what_is_late_even_while_redis_is_down(world: World) 
 
 
 async def test_sweep_forgets_an_upload_that_nobody_named_in_time(world: World) -> None:
-    await world.spool.store(chunks_of(b"abc"))
+    await world.spool.store(chunks_of(b"abc"), owner="acme")
     world.clock.advance(900)
     await world.collector.sweep()
     assert len(await world.spool.kept()) == 1
@@ -241,7 +294,7 @@ async def test_sweep_forgets_an_upload_that_nobody_named_in_time(world: World) -
 
 
 async def test_sweep_keeps_an_upload_as_long_as_its_scan_waits(world: World) -> None:
-    upload = await world.spool.store(chunks_of(b"abc"))
+    upload = await world.spool.store(chunks_of(b"abc"), owner="acme")
     world.clock.advance(899)
     await world.open(upload_id=upload.id)
 
@@ -252,7 +305,7 @@ async def test_sweep_keeps_an_upload_as_long_as_its_scan_waits(world: World) -> 
 
 
 async def test_sweep_forgets_an_upload_a_while_after_its_scan_is_final(world: World) -> None:
-    upload = await world.spool.store(chunks_of(b"abc"))
+    upload = await world.spool.store(chunks_of(b"abc"), owner="acme")
     entry = await world.open(upload_id=upload.id)
     await world.records.close([completed(entry.scan_id)])
 

@@ -21,10 +21,10 @@ from server.app import create_app
 from server.clock import SystemClock
 from server.edge import Edge
 from server.ports import Opened
-from server.records import SqlRecords
 from server.settings import ServerSettings
 from tests.server.conftest import alive, calling, until
 from tests.server.scenes import BEAT, URL, completed, opened
+from tests.server.sql_records import SqlRecords
 from tests.valkey_server import Valkey, running
 from worker.contract import (
     BULK_SCANS,

@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec.structs import replace
@@ -24,11 +25,15 @@ from sdk.environment import Secret
 from sdk.wire import Status
 from server.ending import ended
 from server.ports import Unavailable
-from server.records import _OF_PLACE, _OF_UPLOAD, ScanRow, SqlRecords
 from server.refused import StartRefused
+from server.rules.caller import LOCAL_OWNER
 from server.settings import ServerSettings
+from server.store.engine import alembic_config
+from server.store.scan_queries import OF_PLACE, OF_UPLOAD
+from server.store.tables import ScanRow
 from tests.fakes import ManualClock
 from tests.server.scenes import completed, opened
+from tests.server.sql_records import SqlRecords
 from worker.contract import RedisSettings
 
 ROOT = Path(__file__).parents[2]
@@ -103,12 +108,12 @@ PREPARE = """
 import sys, anyio
 from pathlib import Path
 from server.clock import SystemClock
-from server.records import SqlRecords
+from server.store.engine import Database
 from server.settings import ServerSettings
 from worker.contract import RedisSettings
 
 settings = ServerSettings(redis=RedisSettings(state_dir=Path(sys.argv[1])))
-anyio.run(SqlRecords(settings, SystemClock()).prepare)
+anyio.run(Database(settings).prepare)
 """
 
 
@@ -135,7 +140,7 @@ async def test_scans_are_there_after_a_restart(
     again = SqlRecords(local, clock)
     await again.prepare()
 
-    assert await again.get(scan.scan.id) == scan.scan
+    assert await again.get(scan.scan.id, owner=LOCAL_OWNER) == scan.scan
     await again.aclose()
 
 
@@ -230,7 +235,7 @@ async def test_open_gives_up_on_a_locked_file_and_works_again_after(
 
     await records.open(scan)
 
-    assert await records.get(scan.scan.id) == scan.scan
+    assert await records.get(scan.scan.id, owner=LOCAL_OWNER) == scan.scan
 
 
 async def test_open_waits_for_no_writer_for_ever(records: SqlRecords, clock: ManualClock) -> None:
@@ -241,7 +246,7 @@ async def test_open_waits_for_no_writer_for_ever(records: SqlRecords, clock: Man
         assert over.wait(30)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(records._database.write, write)
+        group.start_soon(partial(records._database.write, write, seconds=30))
         await anyio.to_thread.run_sync(writing.wait)
         with anyio.fail_after(30), pytest.raises(Unavailable, match="no answer within"):
             await records.open(opened(clock.now()))
@@ -250,7 +255,7 @@ async def test_open_waits_for_no_writer_for_ever(records: SqlRecords, clock: Man
     scan = opened(clock.now())
     await records.open(scan)
 
-    assert await records.get(scan.scan.id) == scan.scan
+    assert await records.get(scan.scan.id, owner=LOCAL_OWNER) == scan.scan
 
 
 async def test_reading_goes_on_while_the_file_is_locked(
@@ -260,7 +265,7 @@ async def test_reading_goes_on_while_the_file_is_locked(
     await records.open(scan)
 
     with locked(file):
-        assert await records.get(scan.scan.id) == scan.scan
+        assert await records.get(scan.scan.id, owner=LOCAL_OWNER) == scan.scan
 
 
 async def test_full_disk_is_unavailable_and_passes(
@@ -276,7 +281,7 @@ async def test_full_disk_is_unavailable_and_passes(
 
     await records.open(scan)
 
-    assert await records.get(scan.scan.id) == scan.scan
+    assert await records.get(scan.scan.id, owner=LOCAL_OWNER) == scan.scan
 
 
 async def test_damage_while_running_is_unavailable(
@@ -287,7 +292,7 @@ async def test_damage_while_running_is_unavailable(
     connection.close()
 
     with pytest.raises(Unavailable):
-        await records.get(opened(clock.now()).scan.id)
+        await records.get(opened(clock.now()).scan.id, owner=LOCAL_OWNER)
 
 
 async def test_many_opened_at_once_are_all_recorded(
@@ -313,7 +318,7 @@ async def test_watch_hears_of_a_scan_that_another_process_recorded(
     seen: list[Status] = []
 
     async def watch() -> None:
-        got = await records.watch(scan.scan.id, 60)
+        got = await records.watch(scan.scan.id, 60, owner=LOCAL_OWNER)
         assert got is not None
         seen.append(got.status)
 
@@ -360,7 +365,7 @@ async def test_run_goes_on_after_a_fault_of_ours(
 
 
 @pytest.mark.parametrize(
-    ("query", "index"), [(_OF_PLACE, "ix_scans_place"), (_OF_UPLOAD, "ix_scans_sha256")]
+    ("query", "index"), [(OF_PLACE, "ix_scans_place"), (OF_UPLOAD, "ix_scans_sha256")]
 )
 async def test_precedents_are_found_by_their_index_and_in_its_order(
     records: SqlRecords, file: Path, query: Executable, index: str
@@ -385,18 +390,15 @@ async def test_scans_of_the_version_before_are_read_and_recalled_by_nobody(
     await before.open(scan)
     await before.close([completed(scan.scan.id)])
     await before.aclose()
-    with closing(sqlite3.connect(file)) as connection:
-        for name in ("ix_scans_sha256", "ix_scans_place"):
-            connection.execute(f"DROP INDEX {name}")
-        for column in ("judge", "sha256", "place"):
-            connection.execute(f"ALTER TABLE scans DROP COLUMN {column}")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+    engine.dispose()
 
     after = SqlRecords(local, clock)
     await after.prepare()
 
-    got = await after.get(scan.scan.id)
+    got = await after.get(scan.scan.id, owner=LOCAL_OWNER)
     assert got is not None
     assert got.status is Status.COMPLETED
     assert await after.precedents(replace(scan, place="ab" * 16)) == []

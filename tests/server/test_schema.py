@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import schemathesis
+from jsonschema import Draft202012Validator
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 from sdk.codes import PROBLEMS, ProblemCode
-from sdk.wire import Problem, Scan, ScanRequest, Upload
-from server import schema
+from sdk.wire import Problem, Scan, Upload
+from server import auth, schema
+from server.rules import requests
 from tests.server.conftest import Api
 from tests.server.scenes import URL, completed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = msgspec.json.decode(schema.encoded())
+BODIES = [
+    (operation["operationId"], operation["requestBody"]["content"]["application/json"])
+    for verbs in DOCUMENT["paths"].values()
+    for operation in verbs.values()
+    if "application/json" in operation.get("requestBody", {"content": ()})["content"]
+]
 
 
 def _operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, verbs in DOCUMENT["paths"].items():
         for method, operation in verbs.items():
             yield method, path, operation
+
+
+def _answers() -> Iterator[tuple[str, dict[str, Any]]]:
+    for _, _, operation in _operations():
+        for status, answer in operation["responses"].items():
+            yield status, _found(answer)
+
+
+def _found(node: dict[str, Any]) -> Any:
+    """Return what a node is, or what it refers to."""
+    found: Any = DOCUMENT if "$ref" in node else node
+    for part in node.get("$ref", "#/").removeprefix("#/").split("/") if "$ref" in node else ():
+        found = found[part]
+    return found
 
 
 def _references(node: object) -> Iterator[str]:
@@ -52,51 +76,114 @@ async def test_server_gives_out_the_document(api: Api) -> None:
     assert answer.json() == DOCUMENT
 
 
+def test_document_is_openapi() -> None:
+    schemathesis.openapi.from_dict(DOCUMENT).validate()  # raises with the fault
+
+
 @pytest.mark.anyio
 async def test_document_has_all_routes_and_no_other(api: Api) -> None:
     litestar = api.edge._app
     assert isinstance(litestar, Litestar)
     routes = {
-        (method.lower(), route.path_format)
+        (method.lower(), route.path_format): handler.operation_id
         for route in litestar.routes
         if isinstance(route, HTTPRoute)
-        for method in route.methods
+        for method, (handler, _) in route.route_handler_map.items()
         if method != "OPTIONS"
     }
 
-    assert {(method, path) for method, path, _ in _operations()} == routes
+    assert {(m, path): one["operationId"] for m, path, one in _operations()} == routes
+
+
+@pytest.mark.anyio
+async def test_options_names_every_method_of_a_path(api: Api) -> None:
+    for path, verbs in DOCUMENT["paths"].items():
+        answer = await api.client.options(re.sub(r"[{}]", "", path))
+
+        assert set(answer.headers["allow"].split(", ")) == {*map(str.upper, verbs), "OPTIONS"}
 
 
 def test_operation_ids_are_those_of_the_first_version() -> None:
     # Generated clients name their functions after these: a change breaks them.
     assert sorted(operation["operationId"] for _, _, operation in _operations()) == [
+        "cancelBatch",
+        "cancelScan",
+        "changeWebhook",
+        "createAppeal",
+        "createBatch",
+        "createModeration",
         "createUpload",
+        "createWebhook",
+        "decideAppeal",
+        "deleteWebhook",
+        "eraseScan",
+        "followScan",
+        "getAppeal",
+        "getBatch",
+        "getBatchResults",
+        "getCallbackSecret",
         "getErrorCode",
+        "getGateReport",
         "getHealth",
+        "getKey",
+        "getMetrics",
+        "getModel",
         "getReadiness",
+        "getReceipt",
         "getScan",
         "getSchema",
+        "getWebhook",
+        "listAppeals",
+        "listDeliveries",
+        "listModels",
+        "listScans",
+        "listWebhooks",
+        "lookUp",
+        "lookUpRange",
+        "replayDelivery",
+        "replayEvent",
+        "rescoreScan",
+        "rotateCallbackSecret",
+        "rotateWebhookSecret",
         "submitScan",
+        "testWebhook",
+        "vetForPictrs",
     ]
 
 
 def test_every_reference_leads_somewhere() -> None:
     for reference in _references(DOCUMENT):
-        node: Any = DOCUMENT
-        for part in reference.removeprefix("#/").split("/"):
-            node = node[part]
+        _found({"$ref": reference})
+
+
+def test_every_link_leads_to_an_operation() -> None:
+    parameters = {
+        operation["operationId"]: {_found(one)["name"] for one in operation.get("parameters", ())}
+        for _, _, operation in _operations()
+    }
+
+    links = [link for _, answer in _answers() for link in answer.get("links", {}).values()]
+    assert links
+    for link in links:
+        assert set(link.get("parameters", ())) <= parameters[link["operationId"]]
+
+
+def test_every_path_parameter_is_described() -> None:
+    for _, path, operation in _operations():
+        described = map(_found, operation.get("parameters", ()))
+        names = {one["name"] for one in described if one["in"] == "path"}
+        assert names == set(re.findall(r"\{(\w+)\}", path))
 
 
 def test_every_problem_has_an_example_that_is_one() -> None:
     seen = set()
-    for _, _, operation in _operations():
-        for status, answer in operation["responses"].items():
-            told = answer["content"].get("application/problem+json")
-            for name, example in (told or {"examples": {}})["examples"].items():
-                problem = msgspec.convert(example["value"], Problem)
-                assert (problem.code, str(problem.status)) == (name, status)
-                assert problem.hint == PROBLEMS[problem.code].hint
-                seen.add(problem.code)
+    for status, answer in _answers():
+        told = answer.get("content", {}).get("application/problem+json")
+        for name, example in (told or {"examples": {}})["examples"].items():
+            problem = msgspec.convert(_found(example)["value"], Problem)
+            assert (problem.code, str(problem.status)) == (name, status)
+            assert problem.hint == PROBLEMS[problem.code].hint
+            seen.add(problem.code)
 
     # Refused before any operation is known: not part of one.
     assert set(ProblemCode) - seen == {ProblemCode.UNKNOWN, ProblemCode.METHOD_NOT_ALLOWED}
@@ -105,18 +192,33 @@ def test_every_problem_has_an_example_that_is_one() -> None:
 def test_there_is_one_problem_schema() -> None:
     schemas = {
         answer["content"]["application/problem+json"]["schema"]["$ref"]
-        for _, _, operation in _operations()
-        for answer in operation["responses"].values()
-        if "application/problem+json" in answer["content"]
+        for _, answer in _answers()
+        if "application/problem+json" in answer.get("content", {})
     }
 
     assert schemas == {"#/components/schemas/Problem"}
 
 
-def test_example_of_a_request_is_one() -> None:
-    body = DOCUMENT["paths"]["/v1/scans"]["post"]["requestBody"]["content"]["application/json"]
+@pytest.mark.parametrize("operation_id", [id_ for id_, _ in BODIES])
+def test_example_of_a_body_is_one(operation_id: str) -> None:
+    body = dict(BODIES)[operation_id]
+    struct = next(
+        struct
+        for struct in schema.SENT
+        if body["schema"]["$ref"] == f"#/components/schemas/{struct.__name__}"
+    )
 
-    assert msgspec.convert(body["example"], ScanRequest).url
+    assert requests.read(msgspec.json.encode(body["example"]), struct)
+    assert Draft202012Validator({**DOCUMENT, **body["schema"]}).is_valid(body["example"])
+
+
+def test_who_may_ask_is_said_of_every_operation() -> None:
+    # Kept by hand: who adds an operation says here whether everybody may ask for it.
+    is_open = {one["operationId"] for _, _, one in _operations() if not one["security"]}
+
+    assert is_open == {"getErrorCode", "getHealth", "getReadiness", "getSchema", "vetForPictrs"}
+    for _, path, _ in (one for one in _operations() if one[2]["operationId"] in is_open):
+        assert auth.is_open(path)
 
 
 @pytest.mark.anyio

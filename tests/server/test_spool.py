@@ -25,13 +25,13 @@ def spool(tmp_path: Path) -> FileSpool:
 async def test_file_is_where_the_worker_looks_and_whole(spool: FileSpool, tmp_path: Path) -> None:
     data = bytes(range(256)) * (3 * WRITE_BYTES // 256)
 
-    upload = await spool.store(chunks_of(data[:1000], data[1000:]))
+    upload = await spool.store(chunks_of(data[:1000], data[1000:]), owner="ada")
 
     assert upload_path(tmp_path, upload.id).read_bytes() == data
 
 
 async def test_files_and_folder_are_ours_alone(spool: FileSpool, tmp_path: Path) -> None:
-    await spool.store(chunks_of(b"abc"))
+    await spool.store(chunks_of(b"abc"), owner="ada")
 
     folder = tmp_path / "uploads"
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -45,7 +45,7 @@ async def test_file_has_no_name_before_it_is_whole(spool: FileSpool, tmp_path: P
         assert part.name.startswith(".")
         yield b"more"
 
-    upload = await spool.store(looks_meanwhile())
+    upload = await spool.store(looks_meanwhile(), owner="ada")
 
     assert upload_path(tmp_path, upload.id).stat().st_size == WRITE_BYTES + 4
 
@@ -56,7 +56,7 @@ async def test_body_that_breaks_off_leaves_no_file(spool: FileSpool, tmp_path: P
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await spool.store(breaks_off())
+        await spool.store(breaks_off(), owner="ada")
 
     assert list((tmp_path / "uploads").iterdir()) == []
 
@@ -69,7 +69,7 @@ async def test_full_disk_is_unavailable_and_leaves_no_file(
     resource.setrlimit(resource.RLIMIT_FSIZE, (WRITE_BYTES, before[1]))
     try:
         with pytest.raises(Unavailable, match="store: uploads"):
-            await spool.store(chunks_of(bytes(WRITE_BYTES), bytes(WRITE_BYTES)))
+            await spool.store(chunks_of(bytes(WRITE_BYTES), bytes(WRITE_BYTES)), owner="ada")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -88,7 +88,7 @@ async def test_leftovers_of_a_crash_are_kept_track_of_and_can_be_forgotten(
     (folder / "README").touch()
 
     assert await spool.kept() == sorted([half, bare, facts])
-    assert [await spool.find(one) for one in (half, bare, facts)] == [None, None, None]
+    assert [await spool.find(one, owner="ada") for one in (half, bare, facts)] == [None, None, None]
     await spool.forget(await spool.kept())
 
     assert [path.name for path in folder.iterdir()] == ["README"]
@@ -97,7 +97,7 @@ async def test_leftovers_of_a_crash_are_kept_track_of_and_can_be_forgotten(
 async def test_forget_touches_nothing_outside_its_folder(spool: FileSpool, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.touch()
-    await spool.store(chunks_of(b"abc"))
+    await spool.store(chunks_of(b"abc"), owner="ada")
 
     await spool.forget(["../precious", "/etc/passwd", ""])
 

@@ -470,33 +470,6 @@ def test_fetch_tries_the_next_address_when_one_takes_no_connection(
     assert fetched.data == JPEG
 
 
-def test_pinned_backend_refuses_an_address_that_nobody_checked() -> None:
-    backend = PinnedBackend(ip_address("127.0.0.1"), Policy())
-
-    with pytest.raises(Refusal) as caught:
-        anyio.run(backend.connect_tcp, "h.com", 80)
-
-    assert caught.value.code == ScanErrorCode.FETCH_ADDRESS_BLOCKED
-
-
-def test_pinned_backend_refuses_to_arrive_elsewhere(make_origin: MakeOrigin) -> None:
-    # Linux takes 0.0.0.0 for 127.0.0.1, so this dial ends at another address than asked.
-    origin = make_origin({})
-    backend = PinnedBackend(ip_address("0.0.0.0"), Policy(("0.0.0.0/8",)))
-
-    async def dial() -> None:
-        try:
-            await backend.connect_tcp("h.com", origin.port)
-        finally:
-            assert backend.stream is not None
-            await backend.stream.aclose()
-
-    with pytest.raises(Refusal) as caught:
-        anyio.run(dial)
-
-    assert caught.value.code == ScanErrorCode.FETCH_ADDRESS_BLOCKED
-
-
 def test_pinned_backend_knows_no_unix_sockets() -> None:
     backend = PinnedBackend(ip_address("8.8.8.8"), Policy())
 

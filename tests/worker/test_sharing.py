@@ -217,6 +217,10 @@ def test_a_hundred_callers_cost_one_fetch_and_one_look(
         assert outcome.operating_point is not None
         assert outcome.operating_point.name is each.operating_point
         assert outcome.input.url == each.url
+    for stage, scans in (("wait", 100), ("fetch", 1), ("decode", 2), ("score", 2)):
+        spent = [out.seconds[stage] for out in outcomes.values() if stage in out.seconds]
+        assert len(spent) == scans, stage
+        assert min(spent) >= 0
 
 
 def test_scans_of_the_same_bytes_at_two_urls_share_the_look_only(

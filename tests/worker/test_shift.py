@@ -31,6 +31,7 @@ from worker.testing import (
     MemoryLedger,
     ScriptedFetcher,
 )
+from worker.tracing import Tracing
 
 Make = Callable[..., Entry]
 Draw = Callable[..., bytes]
@@ -219,6 +220,29 @@ def test_shift_completes_a_scan_of_a_url(
     assert (seen.fetched_by, seen.bytes, seen.mime) == ("server", len(data), "image/png")
     assert (seen.width, seen.height, seen.frames) == (300, 300, 1)
     assert seen.sha256 is not None
+
+
+def test_shift_records_a_span_of_each_stage_below_the_one_that_caused_it(
+    stage: Callable[..., Stage], entry: Make, picture: Draw
+) -> None:
+    sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs pinclip[otel]")
+    export = pytest.importorskip("opentelemetry.sdk.trace.export")
+    memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    kept, provider = memory.InMemorySpanExporter(), sdk.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export.SimpleSpanProcessor(kept))
+    cause = f"00-{'a' * 32}-{'b' * 16}-01"
+
+    (outcome,) = stage(ScriptedFetcher({_url("a"): picture(0)})).work(
+        entry("a", traceparent=cause), tracing=Tracing(provider)
+    )
+
+    spans = kept.get_finished_spans()
+    assert {span.name for span in spans} == {"wait", "fetch", "decode", "score"}
+    assert {span.name for span in spans} == set(outcome.seconds)
+    for span in spans:
+        assert format(span.context.trace_id, "032x") == "a" * 32
+        assert format(span.parent.span_id, "016x") == "b" * 16
+        assert dict(span.attributes) == {"scan_id": outcome.scan_id}
 
 
 class InstantEngine(Engine):

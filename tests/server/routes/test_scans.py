@@ -137,7 +137,7 @@ async def test_submit_is_accepted_when_redis_falls_silent_after_the_commit(
 async def test_submit_with_wait_is_accepted_when_the_store_dies_meanwhile(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def dies(_scan_id: str, _seconds: float) -> None:
+    async def dies(_scan_id: str, _seconds: float, *, owner: str) -> None:
         raise Unavailable("store", "gone")
 
     monkeypatch.setattr(api.records, "watch", dies)

@@ -46,7 +46,7 @@ async def test_upload_of_raw_bytes_is_kept(api: Api, content_type: str) -> None:
     assert answer.status_code == 201
     upload = answer.json()
     assert (upload["bytes"], upload["sha256"]) == (len(DATA), hashlib.sha256(DATA).hexdigest())
-    assert await api.spool.find(upload["id"])
+    assert await api.spool.find(upload["id"], owner="local")
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000])

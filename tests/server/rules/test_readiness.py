@@ -197,6 +197,21 @@ async def test_admit_remembers_the_pace_after_a_quiet_time(large: Parts) -> None
     assert not await large.is_taken()
 
 
+async def test_admit_takes_many_at_once_on_a_slow_machine_if_the_last_will_be_in_time(
+    large: Parts,
+) -> None:
+    await large.work(per_second=1, seconds=60, waiting=64)
+    await large.wait_for(64)
+
+    with pytest.raises(Refused) as caught:
+        await large.readiness.admit(Priority.INTERACTIVE, count=1000)
+    await large.readiness.admit(Priority.INTERACTIVE, count=500)
+
+    assert caught.value.code is ProblemCode.QUEUE_FULL
+    assert "with 1000 more at once, the last would not be done" in caught.value.detail
+    assert not await large.is_taken(), "all of them are counted"
+
+
 async def test_refusal_says_how_many_wait_how_many_may_and_how_fast_they_are_done(
     large: Parts,
 ) -> None:

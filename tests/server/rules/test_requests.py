@@ -6,9 +6,15 @@ import pytest
 from msgspec import UNSET
 
 from sdk.codes import ProblemCode
-from sdk.wire import PointName, Priority
+from sdk.wire import (
+    AppealDecisionRequest,
+    BatchRequest,
+    EndpointRequest,
+    PointName,
+    Priority,
+)
 from server.refused import Refused
-from server.rules.requests import pointer_to, read_scan_request
+from server.rules.requests import pointer_to, read, read_scan_request
 
 REFUSED = [
     # id, body, code, pointers
@@ -54,7 +60,9 @@ REFUSED = [
     ),
     ("number as priority", b'{"url": "a", "priority": 1}', "invalid_parameter", ["/priority"]),
     ("unknown priority", b'{"url": "a", "priority": "BULK"}', "invalid_parameter", ["/priority"]),
+    ("U+0000", b'{"url": "a", "metadata": {"k": "\\u0000"}}', "invalid_parameter", ["/metadata/k"]),
     ("nothing", b"{}", "invalid_parameter", [""]),
+    ("url and sha256", b'{"url": "a", "sha256": "b"}', "invalid_parameter", ["/url"]),
     ("both", b'{"url": "a", "upload_id": "b"}', "invalid_parameter", ["/url"]),
 ]
 
@@ -98,6 +106,32 @@ def test_body_with_everything_is_read() -> None:
     assert request.operating_point is PointName.STRICT
     assert request.priority is Priority.BULK
     assert (request.context, request.metadata) == ({"platform": "p"}, {"k": "v"})
+
+
+def test_faults_inside_of_a_list_are_pointed_at() -> None:
+    body = b'{"scans": [{"url": "a"}, {"urk": "a"}, {"url": "b", "priority": "x", "n": 1}]}'
+
+    with pytest.raises(Refused) as caught:
+        read(body, BatchRequest)
+
+    assert [fault.pointer for fault in caught.value.errors] == ["/scans/1/urk", "/scans/2/n"]
+
+
+def test_field_that_must_be_there_is_missed() -> None:
+    with pytest.raises(Refused) as caught:
+        read(b'{"events": ["scan.completed", "scan.lost"]}', EndpointRequest)
+    assert [fault.pointer for fault in caught.value.errors] == ["/url"]
+
+    with pytest.raises(Refused) as caught:
+        read(
+            b'{"url": "http://h.com/", "events": ["scan.completed", "scan.lost"]}', EndpointRequest
+        )
+    assert [fault.pointer for fault in caught.value.errors] == ["/events/1"]
+
+
+def test_enums_that_read_unknown_words_still_refuse_them_in_requests() -> None:
+    with pytest.raises(Refused):
+        read(b'{"decision": "maybe"}', AppealDecisionRequest)
 
 
 def test_pointer_escapes_as_rfc_6901_does() -> None:
