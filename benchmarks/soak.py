@@ -94,8 +94,7 @@ class Load:
             while not self._over.wait(PAUSE_SECONDS):
                 number = next(self._numbers)
                 scan = self._one(caller, MIX[number % len(MIX)], number)
-                ended = scan["error"]["code"] if scan["error"] else scan["status"]
-                self.ends[ended] += 1
+                self.ends[_end_of(scan)] += 1
 
     def _one(self, caller: Caller, kind: str, number: int) -> dict[str, Any]:
         if kind != "upload":
@@ -103,6 +102,13 @@ class Load:
             return caller.scan(self._origins.url(name)).scan
         body = {"upload_id": caller.upload(numbered(self._jpeg, number))}
         return dict(caller.ask("POST", "/v1/scans", body, WAIT)[1])
+
+
+def _end_of(scan: dict[str, Any]) -> str:
+    """Return how a scan ended: its status, the code of its error, or that of a refusal."""
+    if "status" in scan and "input" in scan:
+        return str(scan["error"]["code"] if scan["error"] else scan["status"])
+    return f"refused: {scan.get('code', 'no answer')}"
 
 
 def sampled(system: RunningSystem, seconds: float) -> Iterator[dict[str, Any]]:
