@@ -178,6 +178,8 @@ def run(settings: WorkerSettings) -> int:
     except (DetectorUnusable, tracing.TracingUnusable) as error:
         sys.stderr.write(f"pinclip work: {error}\n")
         return SETTINGS_STATUS
+    if detector.engine == "torch":
+        memory.hold()
     clock = SystemClock()
     name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
     with ExitStack() as stack:

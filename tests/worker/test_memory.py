@@ -39,3 +39,14 @@ def test_a_worker_keeps_no_memory_of_the_pictures_it_is_done_with() -> None:
     held, left = map(int, done.stdout.split())
     assert held >= 32 * MEGABYTE
     assert left < 4 * MEGABYTE
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left alone")
+def test_an_engine_that_asks_for_every_tensor_anew_keeps_its_memory() -> None:
+    held_after = PICTURES.replace("before = ", "memory.hold()\nbefore = ")
+    done = subprocess.run(
+        [sys.executable, "-c", held_after], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    _, left = map(int, done.stdout.split())
+    assert left >= 24 * MEGABYTE
