@@ -298,6 +298,36 @@ def _kill_sweep(lines: Sequence[Line]) -> list[str]:
     return ["Every part of a supervised system in turn, and Redis wiped:\n", *_table(head, rows)]
 
 
+def _killed_before_post(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    return [
+        "The API is killed between its commit and the workers' hearing of it; its caller asks",
+        "again with the same Idempotency-Key.\n",
+        *_table(
+            ("Killed", "Same scan again", "Scans in the end", "Lost", "Seconds to the last final"),
+            [
+                (
+                    line["kills"],
+                    line["replayed under their own id"],
+                    line["scans in the end"],
+                    line["lost"],
+                    line["seconds to the last"],
+                )
+            ],
+        ),
+    ]
+
+
+def _queued_urls(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    return [
+        f"{line['urls']} URLs of one host in batches of 1,000, {line['seconds a batch']} s each.",
+        f"The API grew from {line['API, MB before']} to",
+        f"{line['API, MB at most']} MB; the host saw {line['fetches at a time']} fetches at a time "
+        f"and {line['starts a second']} starts a second.",
+    ]
+
+
 def _soak(lines: Sequence[Line]) -> list[str]:
     (line,) = lines
     rows = [(part, *line[part].values()) for part in ("api", "worker", "valkey")]
@@ -373,6 +403,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Sequence[Line]], list[str]]]] = {
     "one_image_hundred_callers": ("One image, many callers", _hundred),
     "restarts": ("Workers that end", _restarts),
     "kill_sweep": ("Everything that ends", _kill_sweep),
+    "killed_before_post": ("An API killed at the worst moment", _killed_before_post),
+    "queued_urls": ("Ten thousand URLs at once", _queued_urls),
     "soak": ("Hours of work", _soak),
     "bulk": ("Bulk on one machine", _bulk),
     "cold_start": ("The first start", _cold_start),
