@@ -191,9 +191,7 @@ class SqlAppeals:
         }
         connection.execute(sa.insert(AppealRow).values(values))
         if new.replay is not None:
-            use = replays.Use(
-                owner=new.owner, replay=new.replay, subject=new.id, status=replays.CREATED
-            )
+            use = replays.Use(owner=new.owner, replay=new.replay, subject=new.id)
             replays.take(connection, use, now=new.at)
         return _appeal(connection.execute(_one(new.id, new.owner)).one())
 

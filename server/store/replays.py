@@ -24,8 +24,6 @@ from .tables import ReplayRow
 
 KEPT_SECONDS = 24 * 3600.0
 """How long a key stands for its first request."""
-ACCEPTED, CREATED = 202, 201
-"""What the first answer had for a status, a scan that was known apart."""
 
 
 class Use(Struct, frozen=True, kw_only=True):
@@ -34,7 +32,6 @@ class Use(Struct, frozen=True, kw_only=True):
     owner: str
     replay: Replay
     subject: str
-    status: int = ACCEPTED
 
 
 def add(connection: sa.Connection, uses: Sequence[Use], *, now: float) -> list[Use]:
@@ -92,6 +89,4 @@ def _row(use: Use, now: float) -> dict[str, object]:
         "fingerprint": use.replay.fingerprint,
         "created_at": now,
         "subject": use.subject,
-        "status": use.status,
-        "body": None,
     }

@@ -112,11 +112,7 @@ class KeyRow(DefaultBase):
 
 
 class ReplayRow(DefaultBase):
-    """The first answer to an Idempotency-Key.
-
-    `subject` is what was made, in the same commit; it is read anew for a replay. `body` is for
-    answers that could not be: there are none so far.
-    """
+    """What was made under an Idempotency-Key, in the same commit; a replay reads it anew."""
 
     __tablename__ = "replays"
 
@@ -124,9 +120,7 @@ class ReplayRow(DefaultBase):
     key: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(SHA256)
     created_at: Mapped[float] = mapped_column(index=True)
-    subject: Mapped[str | None] = mapped_column(ID, index=True)
-    status: Mapped[int]
-    body: Mapped[str | None] = mapped_column(sa.Text)
+    subject: Mapped[str] = mapped_column(ID, index=True)
 
 
 class BatchRow(DefaultBase):

@@ -134,9 +134,7 @@ class SqlWebhooks:
                 return False
             connection.execute(sa.insert(EndpointRow).values(_endpoint_row(hook)))
             if replay is not None:
-                use = replays.Use(
-                    owner=hook.owner, replay=replay, subject=hook.id, status=replays.CREATED
-                )
+                use = replays.Use(owner=hook.owner, replay=replay, subject=hook.id)
                 replays.take(connection, use, now=hook.created_at)
             _tell(connection, actor, "webhook.create", hook.id, now=hook.created_at)
             return True

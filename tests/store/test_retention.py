@@ -100,14 +100,15 @@ async def _appeal(database: Database, scan_id: str, state: AppealState) -> None:
     await database.write(work)
 
 
-async def _replay(database: Database, key: str, at: float, subject: str | None = None) -> None:
+async def _replay(
+    database: Database, key: str, at: float, subject: str = "scan_of_another"
+) -> None:
     row = {
         "owner": OWNER,
         "key": key,
         "fingerprint": "0" * 64,
         "created_at": at,
         "subject": subject,
-        "status": 202,
     }
     await database.write(lambda connection: connection.execute(sa.insert(ReplayRow).values(row)))
 

@@ -91,9 +91,7 @@ def _make_records() -> None:
         sa.Column("key", sa.String(255), primary_key=True),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
-        sa.Column("subject", sa.String(32), nullable=True),
-        sa.Column("status", sa.Integer, nullable=False),
-        sa.Column("body", sa.Text, nullable=True),
+        sa.Column("subject", sa.String(32), nullable=False),
     )
     op.create_index("ix_replays_created_at", "replays", ["created_at"])
     op.create_index("ix_replays_subject", "replays", ["subject"])
