@@ -17,16 +17,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-import anyio
 import msgspec
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.contract import (
     COLLECTORS,
@@ -47,7 +42,8 @@ from worker.contract import (
     worker_key,
 )
 
-from .ports import Collected, Unavailable
+from .connections import Connections
+from .ports import Collected
 from .together import Together
 
 CONNECTIONS = 32
@@ -66,9 +62,6 @@ PROBE_SECONDS = 60
 """How long that key stays."""
 TURN = "pinclip:turn:"
 """Key of a task that one process does at a time; whoever makes it has the turn."""
-FULL = "its memory is full: it takes scans again once some are done, and more with more maxmemory"
-"""What is said of a Redis that is at its maxmemory."""
-
 _GONE = ("NOGROUP", "UNBLOCKED")
 
 
@@ -85,22 +78,13 @@ class RedisBoard:
     """Board over Redis Streams, as ports.py describes it."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._timeout = settings.redis_timeout_seconds
-        self._pool = BlockingConnectionPool.from_url(
-            settings.address,
-            max_connections=CONNECTIONS,
-            timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            socket_timeout=None,  # each call has its own limit, see _told
-            retry=Retry(NoBackoff(), 1),  # one, for a connection that a restart has closed
-        )
-        self._redis = Redis(connection_pool=self._pool)
+        self._connections = Connections(settings, most=CONNECTIONS)
+        self._redis = self._connections.redis
         self._posts: Together[Sequence[Entry]] = Together(self._post)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
-        await self._pool.aclose()
+        await self._connections.aclose()
 
     async def post(self, entries: Sequence[Entry]) -> None:
         """Put entries where workers claim them."""
@@ -118,7 +102,7 @@ class RedisBoard:
 
     async def collect(self, limit: int, wait_seconds: float) -> list[Collected]:
         """Return outcomes to record, those that a dead collector left behind included."""
-        with self._told(wait_seconds):
+        with self._connections.told(wait_seconds):
             answers = await self._take(limit, wait_seconds)
             errors = [answer for answer in answers if isinstance(answer, RedisError)]
             if any(str(error).startswith(_GONE) for error in errors):
@@ -134,7 +118,7 @@ class RedisBoard:
         """Forget outcomes that are recorded."""
         if not tokens:
             return
-        with self._told():
+        with self._connections.told():
             async with self._pipeline(is_transaction=True) as pipe:
                 pipe.xack(RESULTS, COLLECTORS, *tokens)
                 pipe.xdel(RESULTS, *tokens)
@@ -142,18 +126,18 @@ class RedisBoard:
 
     async def begin(self, owner: str, key: str) -> bool:
         """Note that a request with this Idempotency-Key is under way; False if one is already."""
-        with self._told():
+        with self._connections.told():
             was_set = await self._redis.set(_flight(owner, key), b"", nx=True, ex=FLIGHT_SECONDS)
         return bool(was_set)
 
     async def end(self, owner: str, key: str) -> None:
         """Note that it is over."""
-        with self._told():
+        with self._connections.told():
             await self._redis.delete(_flight(owner, key))
 
     async def phase(self, scan_id: str) -> str | None:
         """Return `fetching` or `scoring` if a worker said so lately."""
-        with self._told():
+        with self._connections.told():
             value: Any = await self._redis.get(phase_key(scan_id))
         return None if value is None else value.decode()
 
@@ -162,7 +146,7 @@ class RedisBoard:
 
         A Redis that refuses to write is Unavailable too: full, a replica, or with a failing disk.
         """
-        with self._told():
+        with self._connections.told():
             async with self._pipeline(is_transaction=False) as pipe:
                 for stream in STREAMS.values():
                     pipe.xlen(stream)
@@ -174,7 +158,7 @@ class RedisBoard:
 
     async def papers(self, weights_sha256: str, calibration_id: str) -> Papers:
         """Return what came with these weights, as a worker showed it; empty if none did."""
-        with self._told():
+        with self._connections.told():
             value: Any = await self._redis.get(papers_key(weights_sha256, calibration_id))
         try:
             return Papers() if value is None else decode_papers(value)
@@ -183,11 +167,11 @@ class RedisBoard:
 
     async def take_turn(self, name: str, seconds: int) -> bool:
         """True for the first who asks in so many seconds, of all processes: it is their turn."""
-        with self._told():
+        with self._connections.told():
             return bool(await self._redis.set(f"{TURN}{name}", b"", nx=True, ex=seconds))
 
     async def _post(self, posts: Sequence[Sequence[Entry]]) -> None:
-        with self._told():
+        with self._connections.told():
             async with self._pipeline(is_transaction=False) as pipe:
                 for entry in chain.from_iterable(posts):
                     pipe.xadd(STREAMS[entry.priority], {FIELD: encode(entry)})
@@ -217,7 +201,7 @@ class RedisBoard:
         """Yield the struct of each entry of a stream, page by page."""
         after = "-"
         while True:
-            with self._told():
+            with self._connections.told():
                 page: Any = await self._redis.xrange(stream, min=after, count=PAGE)
             for _, fields in page:
                 yield fields.get(FIELD.encode(), b"")
@@ -228,20 +212,6 @@ class RedisBoard:
     def _pipeline(self, *, is_transaction: bool) -> Any:
         # Any, because commands are typed as awaitables, and in a pipeline they are not.
         return self._redis.pipeline(transaction=is_transaction)
-
-    @contextmanager
-    def _told(self, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Turn whatever Redis raises, and silence past the timeout, into Unavailable."""
-        seconds = self._timeout + wait_seconds
-        try:
-            with anyio.fail_after(seconds):
-                yield
-        except TimeoutError as error:
-            raise Unavailable("redis", f"no answer within {seconds:g} s") from error
-        except OutOfMemoryError as error:
-            raise Unavailable("redis", FULL) from error
-        except (RedisError, OSError) as error:
-            raise Unavailable("redis", str(error) or type(error).__name__) from error
 
 
 def _collected(token: bytes, fields: dict[bytes, bytes]) -> Collected:

@@ -18,19 +18,14 @@ Redis has counted nothing; what expires here is at rest anyway.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import anyio
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from worker.contract import DEADLINE_SECONDS, RedisSettings
 
-from .ports import Unavailable
+from .connections import Connections
 from .rules.caller import Caller
 from .rules.limits import DAILY, DAY_SECONDS, PARALLEL, SCANS, SHUT_OUT_SECONDS, Levels
 from .together import Together
@@ -102,23 +97,13 @@ class RedisMeter:
     """Meter over Redis, as rules/limits.py describes it."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._timeout = settings.redis_timeout_seconds
-        self._pool = BlockingConnectionPool.from_url(
-            settings.address,
-            max_connections=CONNECTIONS,
-            timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            socket_timeout=None,  # each call has its own limit, see _told
-            retry=Retry(NoBackoff(), 1),  # one, for a connection that a restart has closed
-            decode_responses=True,
-        )
-        self._redis = Redis(connection_pool=self._pool)
+        self._connections = Connections(settings, most=CONNECTIONS, is_text=True)
+        self._redis = self._connections.redis
         self._takes: Together[_Ask] = Together(self._take)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
-        await self._pool.aclose()
+        await self._connections.aclose()
 
     async def take(
         self, caller: Caller, *, cost: int, scan_ids: Sequence[str], abnormal: int
@@ -133,7 +118,7 @@ class RedisMeter:
 
     async def give_back(self, owner: str, scan_ids: Sequence[str]) -> None:
         """Count these scans as final; raises Unavailable."""
-        with self._told():
+        with self._connections.told():
             await self._redis.zrem(_parallel_key(owner), *scan_ids)
 
     async def _take(self, asks: Sequence[_Ask]) -> None:
@@ -141,7 +126,7 @@ class RedisMeter:
             await self._take_chunk(asks[begin : begin + CHUNK])
 
     async def _take_chunk(self, asks: Sequence[_Ask]) -> None:
-        with self._told():
+        with self._connections.told():
             await self._evaluate(asks)
             unknown = [ask for ask in asks if isinstance(ask.answer, NoScriptError)]
             if unknown:  # a Redis that was wiped, or is new to us
@@ -159,17 +144,6 @@ class RedisMeter:
             answers = await pipe.execute(raise_on_error=False)
         for ask, answer in zip(asks, answers, strict=True):
             ask.answer = answer
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn whatever Redis raises, and silence past the timeout, into Unavailable."""
-        try:
-            with anyio.fail_after(self._timeout):
-                yield
-        except TimeoutError as error:
-            raise Unavailable("redis", f"no answer within {self._timeout:g} s") from error
-        except (RedisError, OSError) as error:
-            raise Unavailable("redis", str(error) or type(error).__name__) from error
 
 
 class _Ask:
