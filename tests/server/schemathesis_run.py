@@ -8,22 +8,33 @@ loopback, and so is what its webhooks are sent to. The key may do everything.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.running_system import Origin, RunningSystem
 from sdk.environment import inherited
 from tests.journeys.conftest import FIXED, PICTURES
 from tests.server.receiver import receiving
 
+_STATUS = re.compile(r'"path": "/(?:v1|compat)/[^}]*"status": (\d{3})')
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 NAMES = ("white.png", "grey.png", "missing.png")
 """Of pictures that are judged, and of one that is not there."""
 
 
-def tried(*options: str) -> subprocess.CompletedProcess[str]:
+class Tried(NamedTuple):
+    """How `st run` ended, and how often the system answered with which status."""
+
+    done: subprocess.CompletedProcess[str]
+    answers: Counter[int]
+
+
+def tried(*options: str) -> Tried:
     """Run `st run` with these options on a system of its own; its status is 0 if it found nothing.
 
     What it printed is in `stdout`, with the end of the system's log below it.
@@ -51,8 +62,9 @@ def tried(*options: str) -> subprocess.CompletedProcess[str]:
                 ),
                 check=False,
             )
-            done.stdout += f"\n--- the system's log ends:\n{system.log.read_text()[-3000:]}"
-    return done
+        log = system.log.read_text()
+    done.stdout += f"\n--- the system's log ends:\n{log[-3000:]}"
+    return Tried(done, Counter(map(int, _STATUS.findall(log))))
 
 
 def _key(system: RunningSystem) -> str:
@@ -68,6 +80,7 @@ def _key(system: RunningSystem) -> str:
 
 
 if __name__ == "__main__":
-    ended = tried(*sys.argv[1:])
+    ended, statuses = tried(*sys.argv[1:])
+    sys.stdout.write(f"answers by status: {dict(sorted(statuses.items()))}\n")
     sys.stdout.write(ended.stdout + ended.stderr)
     sys.exit(ended.returncode)
