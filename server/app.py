@@ -11,7 +11,7 @@ A port that is given instead is the giver's to start and to close.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -147,11 +147,11 @@ def create_app(
         ),
         limiter=Limiter(life.of_meter(RedisMeter(settings.redis)), clock),
         counters=counted,
-        bell=bell,
     )
     authenticator = life.of_authenticator(
         Authenticator(finder or SqlKeys(database), clock, is_local=settings.is_local)
     )
+    disputes = SqlAppeals(database, scans=sql, clock=clock)
     collector = Collector(
         records=records,
         uses=records,
@@ -161,7 +161,7 @@ def create_app(
         clock=clock,
         pace=pace,
         limiter=desk.limiter,
-        disputes=SqlAppeals(database, scans=sql, clock=clock),
+        disputes=disputes,
         counters=counted,
     )
     forgetting = RetentionDesk(
@@ -169,24 +169,15 @@ def create_app(
     )
     life.tasks += [collector.run, partial(retention.run, forgetting)]
     life.of_courier(database, desk, counted=counted, bell=bell)
+    desks = {
+        "desk": desk,
+        "batch_desk": BatchDesk(batches=SqlBatches(database, bell=bell), scans=desk),
+        "model_desk": ModelDesk(workers=board),
+        **_desks_of_rows(settings, database, desk, sql=sql, disputes=disputes),
+        **_desks_of_doors(settings, desk, callers=authenticator, counted=counted),
+    }
     return Edge(
-        Litestar(
-            ROUTES,
-            dependencies={
-                "caller": Provide(provide_caller),
-                "desk": _given(desk),
-                "model_desk": _given(ModelDesk(workers=board)),
-                **_other_desks(settings, database, sql, desk, authenticator, counted),
-            },
-            guards=[guarding(authenticator)],
-            exception_handlers=problems.handlers(),
-            before_send=[tell_methods],
-            lifespan=[life.lived],
-            # Bodies are limited where they are read; the API's document is ours (server/schema).
-            request_max_body_size=None,
-            openapi_config=None,
-            logging_config=None,
-        ),
+        _routed(desks, authenticator, life),
         host=settings.host,
         allowed_hosts=settings.allowed_hosts,
         origins=authenticator.origins,
@@ -198,52 +189,60 @@ def create_app(
     )
 
 
-def _other_desks(
-    settings: ServerSettings,
-    database: Database,
-    sql: SqlScans,
-    desk: Desk,
-    authenticator: Authenticator,
-    counted: Metrics,
-) -> dict[str, Provide]:
-    """Return the desk of each resource, by the name under which its routes ask for it."""
-    state_dir = settings.redis.state_dir
+def _routed(desks: Mapping[str, object], authenticator: Authenticator, life: _Life) -> Litestar:
+    """Return the routes, each given the desk that it asks for by name."""
+    return Litestar(
+        ROUTES,
+        dependencies={
+            "caller": Provide(provide_caller),
+            **{name: _given(desk) for name, desk in desks.items()},
+        },
+        guards=[guarding(authenticator)],
+        exception_handlers=problems.handlers(),
+        before_send=[tell_methods],
+        lifespan=[life.lived],
+        # Bodies are limited where they are read; the API's document is ours (server/schema).
+        request_max_body_size=None,
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _desks_of_rows(
+    settings: ServerSettings, database: Database, desk: Desk, *, sql: SqlScans, disputes: SqlAppeals
+) -> dict[str, object]:
+    """Return the desks of what is kept in SQL beside the scans, by name."""
     hooks = SqlWebhooks(database)
+    signer = Signer.of(settings.redis.state_dir, given=settings.receipt_key)
     return {
-        "appeal_desk": _given(
-            AppealDesk(
-                appeals=SqlAppeals(database, scans=sql, clock=desk.clock),
-                replays=sql,
-                flights=desk.board,
-                clock=desk.clock,
-            )
+        "appeal_desk": AppealDesk(
+            appeals=disputes, replays=sql, flights=desk.board, clock=desk.clock
         ),
-        "batch_desk": _given(BatchDesk(batches=SqlBatches(database, bell=desk.bell), scans=desk)),
-        "lookup_desk": _given(
-            LookupDesk(lookups=SqlLookups(database), readiness=desk.readiness, limiter=desk.limiter)
+        "lookup_desk": LookupDesk(
+            lookups=SqlLookups(database), readiness=desk.readiness, limiter=desk.limiter
         ),
-        "compat_desk": _given(
-            CompatDesk(
-                desk=desk,
-                callers=authenticator,
-                accepts_unjudged=settings.pictrs_on_failure is OnFailure.ACCEPT,
-            )
+        "receipt_desk": ReceiptDesk(scans=sql, signer=signer),
+        "webhooks_desk": WebhooksDesk(
+            endpoints=hooks,
+            deliveries=hooks,
+            replays=sql,
+            flights=desk.board,
+            clock=desk.clock,
+            policy=desk.policy,
         ),
-        "metrics_desk": _given(
-            MetricsDesk(counters=counted, parts=desk.readiness, disk=lambda: disk_of(state_dir))
-        ),
-        "receipt_desk": _given(
-            ReceiptDesk(scans=sql, signer=Signer.of(state_dir, given=settings.receipt_key))
-        ),
-        "webhooks_desk": _given(
-            WebhooksDesk(
-                endpoints=hooks,
-                deliveries=hooks,
-                replays=sql,
-                flights=desk.board,
-                clock=desk.clock,
-                policy=desk.policy,
-            )
+    }
+
+
+def _desks_of_doors(
+    settings: ServerSettings, desk: Desk, *, callers: Authenticator, counted: Metrics
+) -> dict[str, object]:
+    """Return the desks of what other programs ask in their own words, by name."""
+    state_dir = settings.redis.state_dir
+    accepts_unjudged = settings.pictrs_on_failure is OnFailure.ACCEPT
+    return {
+        "compat_desk": CompatDesk(desk=desk, callers=callers, accepts_unjudged=accepts_unjudged),
+        "metrics_desk": MetricsDesk(
+            counters=counted, parts=desk.readiness, disk=lambda: disk_of(state_dir)
         ),
     }
 

@@ -56,14 +56,6 @@ class Counters(Protocol):
         ...
 
 
-class Bell(Protocol):
-    """Tells the courier that there is something to deliver."""
-
-    def ring(self) -> None:
-        """Let it look at once, after the commit."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """The ports of one server, the state of its health, and whether it is stopping."""
@@ -78,5 +70,4 @@ class Desk:
     readiness: Readiness
     limiter: Limiter
     counters: Counters
-    bell: Bell
     stopping: Stopping = field(default_factory=Stopping)

@@ -163,7 +163,6 @@ async def _scene(
             ),
             limiter=Limiter(meter, clock),
             counters=metrics,
-            bell=bell,
         )
         desk = BatchDesk(batches=SqlBatches(database, bell=bell), scans=scans)
         async with small_app(batches.router, callers=CALLERS, batch_desk=desk) as client:

@@ -21,7 +21,6 @@ from litestar.di import Provide
 from sdk.codes import ProblemCode, ScanErrorCode
 from sdk.wire import Declaration, Input, InputKind, Scan, Scope, Status, Verdict
 from server import problems
-from server.courier import Bell
 from server.metrics import Metrics
 from server.ports import Unavailable
 from server.problems import REQUEST_ID
@@ -117,7 +116,6 @@ class Scene:
             ),
             limiter=Limiter(MemoryMeter(), self.clock),
             counters=Metrics(),
-            bell=Bell(),
         )
 
     def app(self) -> Litestar:

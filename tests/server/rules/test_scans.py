@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from sdk.wire import ScanRequest, Scope
 from server import ids
-from server.courier import Bell
 from server.metrics import Metrics
 from server.ports import Replay, ScanFilter, Unavailable
 from server.refused import Refused
@@ -69,7 +68,6 @@ class Office:
             ),
             limiter=Limiter(self.meter, self.clock),
             counters=Metrics(),
-            bell=Bell(),
         )
 
     async def submit(self, **more: Any) -> str:
