@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.deploy.helm_process import ROOT, helm
+
 DEPLOY = ROOT / "deploy"
-CHART = DEPLOY / "helm" / "pinclip"
 COMPOSE = DEPLOY / "compose.yaml"
 DOCKERFILES = sorted(DEPLOY.glob("Dockerfile.*"))
 PROGRAMS = Path(sys.executable).parent
@@ -53,16 +53,10 @@ class Refused(Exception):
 
 def rendered(values: dict[str, Any]) -> list[Manifest]:
     """Return what the chart makes of values; raises Refused."""
-    from helm_python.chart import Chart
-    from helm_python.errors import HelmError
-
-    try:
-        with Chart.load(CHART) as chart:
-            chart.validate_schema(values)
-            files = chart.render(values, name="pinclip", namespace="default")
-    except HelmError as error:
-        raise Refused(str(error)) from error
-    texts = [text for name, text in files.items() if name.endswith(".yaml")]
+    made = helm(verb="render", values=values)
+    if "refused" in made:
+        raise Refused(made["refused"])
+    texts = [text for name, text in made["files"].items() if name.endswith(".yaml")]
     return [one for text in texts for one in yaml.safe_load_all(text) if one]
 
 

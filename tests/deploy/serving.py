@@ -20,7 +20,8 @@ import httpx
 
 from benchmarks.running_system import free_port
 from sdk.environment import inherited
-from tests.deploy.files import ROOT, environment
+from tests.deploy.files import environment
+from tests.deploy.helm_process import ROOT
 
 SERVE = [sys.executable, "-P", "-m", "server"]
 SECRETS = {

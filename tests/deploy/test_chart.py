@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -19,9 +20,7 @@ from server.settings import ServerSettings
 from server.up import WORKER_GRACE_SECONDS
 from tests.deploy.files import (
     ALL,
-    CHART,
     LEAST,
-    ROOT,
     Manifest,
     Refused,
     containers,
@@ -29,6 +28,7 @@ from tests.deploy.files import (
     pods,
     rendered,
 )
+from tests.deploy.helm_process import CHART, ROOT, helm
 from worker import contract
 from worker.guard import _GLOBAL_V6, _SPECIAL
 from worker.settings import WorkerSettings
@@ -61,12 +61,15 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("values", [LEAST, ALL], ids=["least", "all"])
 def test_helm_lint_finds_nothing(values: dict[str, Any]) -> None:
-    from helm_python.chart import lint
-
-    report = lint(CHART, values, strict=True, kube_version=f"v{KUBERNETES[0]}.0")
+    report = helm(verb="lint", values=values, kube_version=f"v{KUBERNETES[0]}.0")
 
     assert report["errors"] == []
     assert [one for one in report["messages"] if one["severity"] >= WARNING] == []
+
+
+def test_go_runtime_of_helm_is_not_in_this_process(whole: list[Manifest]) -> None:
+    assert whole
+    assert "helm_python" not in sys.modules
 
 
 @pytest.mark.parametrize("version", KUBERNETES)

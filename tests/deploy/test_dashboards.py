@@ -16,7 +16,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.metrics import Metrics, disk_of
-from tests.deploy.files import DEPLOY, PROGRAMS, ROOT
+from tests.deploy.files import DEPLOY, PROGRAMS
+from tests.deploy.helm_process import ROOT
 from tests.server.test_metrics import WELL, everything
 
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"

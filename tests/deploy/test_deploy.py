@@ -22,12 +22,12 @@ from tests.deploy.files import (
     DEPLOY,
     DOCKERFILES,
     PROGRAMS,
-    ROOT,
     compose,
     environment,
     instructions,
     services,
 )
+from tests.deploy.helm_process import ROOT
 from worker.settings import WorkerSettings
 from worker.shift import STOP_SECONDS
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deploy.files import ALL, DEPLOY, ROOT, pods, rendered
+from tests.deploy.files import ALL, DEPLOY, pods, rendered
+from tests.deploy.helm_process import ROOT
 from tests.deploy.serving import SERVE, environ_of, make_key, process, until_it_answers
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]

@@ -12,7 +12,7 @@ import pytest
 
 from sdk.environment import inherited
 from server.receipts import Signer
-from tests.deploy.files import ROOT
+from tests.deploy.helm_process import ROOT
 from tests.deploy.test_dashboards import known
 from tests.server.test_receipts import scan
 
