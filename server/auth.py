@@ -23,7 +23,7 @@ from sdk.codes import ProblemCode
 
 from .ports import Clock, Unavailable
 from .refused import Refused
-from .routes.given import AnyRequest
+from .routes.given import AnyRequest, caller_of
 from .rules import keys as rules
 from .rules.caller import LOCAL, Caller
 from .rules.keys import Key
@@ -166,8 +166,7 @@ def guarding(authenticator: Authenticator) -> Callable[[AnyConnection, BaseRoute
 
 async def provide_caller(request: AnyRequest) -> Caller:
     """Return who asks, as the guard found; a litestar dependency."""
-    caller: Caller = request.state.caller
-    return caller
+    return caller_of(request)
 
 
 def is_open(path: str) -> bool:

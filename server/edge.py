@@ -217,10 +217,12 @@ class _Headers:
 
     def __init__(self, scope: HTTPScope) -> None:
         self.pairs = list(scope["headers"])
+        self._values: dict[bytes, list[bytes]] = {}
+        for name, value in self.pairs:
+            self._values.setdefault(name, []).append(value)
 
     def all(self, name: str) -> list[str]:
-        key = name.encode()
-        return [value.decode("latin-1") for found, value in self.pairs if found == key]
+        return [value.decode("latin-1") for value in self._values.get(name.encode(), ())]
 
     def get(self, name: str) -> str | None:
         """Return the one value of a header; None if there is none, or more than one."""
@@ -228,8 +230,11 @@ class _Headers:
         return values[0] if len(values) == 1 else None
 
     def put(self, name: str, value: str) -> None:
-        others = [pair for pair in self.pairs if pair[0] != name.encode()]
-        self.pairs = [*others, (name.encode(), value.encode())]
+        key, only = name.encode(), value.encode()
+        if key in self._values:
+            self.pairs = [pair for pair in self.pairs if pair[0] != key]
+        self.pairs.append((key, only))
+        self._values[key] = [only]
 
 
 async def _refuse(refused: Exception, request_id: str, send: Send) -> None:

@@ -11,7 +11,7 @@ Clock       time
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -91,6 +91,10 @@ class Precedent(Struct, frozen=True, kw_only=True):
     at: float
 
 
+Recall = Callable[[Sequence[Precedent]], Scan | None]
+"""Says of the newest few precedents of a scan how it ends by them; None: somebody must look."""
+
+
 class Collected(Struct, frozen=True, kw_only=True):
     """One outcome off the results stream, with the stream id that acknowledges it."""
 
@@ -113,9 +117,11 @@ class Uses(Protocol):
 class Records(Uses, Protocol):
     """The truth. A commit has happened when a call returns; raises Unavailable."""
 
-    async def open(self, opened: Opened) -> Scan:
+    async def open(self, opened: Opened, *, recall: Recall | None = None) -> Scan:
         """Record a new scan and return it: as queued, or as it is if it is final already.
 
+        `recall` is asked about the scan's precedents in the same transaction, and the scan is
+        recorded as final if it says so; it is pure, since it may be called on another thread.
         One that is final accuses no bytes that its owner had overturned. Raises KeyTaken, and
         records nothing, if the key of its `replay` was used before.
         """

@@ -39,6 +39,9 @@ CLOSE_SECONDS = 3
 AWAY_STATUS = 5
 """Exit status where a later start may do better: the database server is not there."""
 BACKLOG = 2048
+SWITCH_SECONDS = 0.0005
+"""Longest that one thread keeps Python from another that wants it. A thread of SQLite lets go at
+each statement and comes back behind the event loop: by Python's 5 ms, a commit waits five times."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,6 +63,7 @@ def run(settings: ServerSettings) -> int:
 
 def serve_on(listener: socket.socket, settings: ServerSettings) -> int:
     """Serve on a socket until told to stop; return the exit status. Raises StartRefused."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     tracing = tracing_to(settings.trace_endpoint, component="api")
     edge = create_app(settings, tracing=tracing)
     anyio.run(_prepare, edge, settings)

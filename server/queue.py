@@ -1,7 +1,8 @@
 """RQ DOOR: rings a ticket, "there is work". Knows nothing of scans.
 
 A ticket names one function and carries no arguments, so a few that wait say as much as a
-thousand: above a handful none is added. RQ is blocking, so it runs in a thread.
+thousand: above a handful none is added. RQ is blocking, so it adds them in a thread; how many
+wait, which is all that is asked while there is much to do, the event loop asks by itself.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from rq.serializers import JSONSerializer
 
 from worker.contract import DRAIN, QUEUE, RedisSettings
 
+from .connections import Connections
 from .ports import Unavailable
 from .together import Together
 
 TICKET_LIMIT = 4
 """Waiting tickets above which a ring adds none."""
+CONNECTIONS = 2
+"""Most connections from one process to ask how many wait."""
 FAILURE_SECONDS = 3600
 """How long RQ may keep a ticket that it counts as failed; its default is a year."""
 
@@ -32,6 +36,7 @@ class RqQueue:
 
     def __init__(self, settings: RedisSettings) -> None:
         timeout = settings.redis_timeout_seconds
+        self._connections = Connections(settings, most=CONNECTIONS)
         self._redis = Redis.from_url(
             settings.address,
             socket_timeout=timeout,
@@ -47,20 +52,23 @@ class RqQueue:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        await self._connections.aclose()
         await anyio.to_thread.run_sync(self._redis.close)
 
     async def _ring(self, _asked: Sequence[None]) -> None:
-        await anyio.to_thread.run_sync(self._add)
+        with self._connections.told():
+            waiting = await self._connections.redis.llen(self._tickets.key)
+        if waiting < TICKET_LIMIT:
+            await anyio.to_thread.run_sync(self._add)
 
     def _add(self) -> None:
         try:
-            if self._redis.llen(self._tickets.key) < TICKET_LIMIT:
-                self._tickets.enqueue(
-                    DRAIN,
-                    job_timeout=-1,  # a drain lasts as long as there is work
-                    result_ttl=0,
-                    failure_ttl=FAILURE_SECONDS,
-                    description=DRAIN,
-                )
+            self._tickets.enqueue(
+                DRAIN,
+                job_timeout=-1,  # a drain lasts as long as there is work
+                result_ttl=0,
+                failure_ttl=FAILURE_SECONDS,
+                description=DRAIN,
+            )
         except (RedisError, OSError) as error:
             raise Unavailable("redis", str(error) or type(error).__name__) from error

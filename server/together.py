@@ -6,15 +6,16 @@
             D - waits ->
 
 Nobody waits for company: who comes alone is served alone. The more come at once, the less each
-costs.
+costs. A round begins a turn of the event loop after the first wish, and all who shared it go on in
+one turn: those who are answered together ask for the next thing together.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
-
-import anyio
 
 T = TypeVar("T")
 
@@ -24,8 +25,8 @@ class Together(Generic[T]):
 
     def __init__(self, action: Callable[[Sequence[T]], Awaitable[None]]) -> None:
         self._action = action
-        self._one_by_one = anyio.Lock()
         self._waiting: list[_Wish[T]] = []
+        self._rounds: asyncio.Task[None] | None = None
 
     async def do(self, item: T) -> None:
         """Return once an action that began after this call has done `item`; raises what it raised.
@@ -33,35 +34,42 @@ class Together(Generic[T]):
         The action is not cancelled with its caller, since it is not the caller's alone; it must
         end by itself.
         """
-        wish = _Wish(item)
+        loop = asyncio.get_running_loop()
+        wish = _Wish(item, loop.create_future())
         self._waiting.append(wish)
+        if self._rounds is None:
+            self._rounds = loop.create_task(self._serve())
         try:
-            async with self._one_by_one:
-                if not wish.is_done:
-                    await self._act()
-        finally:
-            if wish in self._waiting:
+            error = await wish.over
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is being done
                 self._waiting.remove(wish)
-        if wish.error is not None:
-            raise wish.error
+            raise
+        if error is not None:
+            raise error
 
-    async def _act(self) -> None:
-        wishes, self._waiting = self._waiting, []
-        error: Exception | None = None
-        with anyio.CancelScope(shield=True):
-            try:
-                await self._action([wish.item for wish in wishes])
-            except Exception as raised:
-                error = raised
-        for wish in wishes:
-            wish.is_done = True
-            wish.error = error
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                wishes, self._waiting = self._waiting, []
+                error = await self._act([wish.item for wish in wishes])
+                for wish in wishes:
+                    if not wish.over.done():
+                        wish.over.set_result(error)
+        finally:
+            self._rounds = None
+
+    async def _act(self, items: Sequence[T]) -> Exception | None:
+        try:
+            await self._action(items)
+        except Exception as error:
+            return error
+        return None
 
 
 class _Wish(Generic[T]):
-    """One item, and what became of it."""
+    """One item, and what tells of its end: None, or an error."""
 
-    def __init__(self, item: T) -> None:
+    def __init__(self, item: T, over: asyncio.Future[Exception | None]) -> None:
         self.item = item
-        self.is_done = False
-        self.error: Exception | None = None
+        self.over = over

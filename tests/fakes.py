@@ -22,6 +22,7 @@ from server.ports import (
     KeyTaken,
     Opened,
     Precedent,
+    Recall,
     ScanFilter,
     Unavailable,
 )
@@ -77,7 +78,10 @@ class MemoryRecords(_Faulty):
         self._kept: dict[tuple[str, str], tuple[Kept, float]] = {}
         self._changed = anyio.Event()
 
-    async def open(self, opened: Opened) -> Scan:
+    async def open(self, opened: Opened, *, recall: Recall | None = None) -> Scan:
+        final = recall(await self.precedents(opened)) if recall is not None else None
+        if final is not None:
+            opened = msgspec.structs.replace(opened, scan=final)
         self._check()
         now, replay, scan_id = self._clock.now(), opened.replay, opened.scan.id
         if replay is not None:

@@ -15,3 +15,13 @@ AnyRequest = Request[Any, Any, Any]
 # Not validated: litestar would look into it field by field, at each request.
 GivenDesk = NamedDependency[SkipValidation[Desk]]
 GivenCaller = NamedDependency[SkipValidation[Caller]]
+
+
+def caller_of(request: AnyRequest) -> Caller:
+    """Return who asks, as the guard found.
+
+    For the handlers that are asked most: litestar makes a task group for two dependencies, and a
+    task for each, which takes a sixth of the time that a known image takes.
+    """
+    caller: Caller = request.state.caller
+    return caller

@@ -21,7 +21,7 @@ from server.rules.requests import read_scan_request
 from server.rules.scans import Submitted, Terms
 
 from .bodies import read_json
-from .given import AnyRequest, GivenCaller, GivenDesk
+from .given import AnyRequest, GivenCaller, GivenDesk, caller_of
 from .idempotency import replay_headers, replay_of_request
 
 WAIT_LIMIT_SECONDS = 30
@@ -38,12 +38,13 @@ _ANEW = re.compile(r"no-cache|no-store|max-age=0+", re.IGNORECASE)
 
 
 @post("/", status_code=202, operation_id="submitScan")
-async def submit(request: AnyRequest, caller: GivenCaller, desk: GivenDesk) -> Response[Scan]:
+async def submit(request: AnyRequest, desk: GivenDesk) -> Response[Scan]:
     """Accept one image to be judged: 202, or 200 if it is known or the wait was long enough."""
     body = await read_json(request)
     asked = read_scan_request(body)
     seconds = preferred_wait(request.headers.getall("prefer", []))
     terms = _terms(request, body, seconds)
+    caller = caller_of(request)
     return _answer(await rules.submit(asked, caller=caller, terms=terms, desk=desk), seconds)
 
 
@@ -57,11 +58,10 @@ async def list_scans(
 
 
 @get("/{scan_id:str}", operation_id="getScan")
-async def get_scan(
-    request: AnyRequest, scan_id: FromPath[str], caller: GivenCaller, desk: GivenDesk
-) -> Response[bytes]:
+async def get_scan(request: AnyRequest, scan_id: FromPath[str], desk: GivenDesk) -> Response[bytes]:
     """Return the scan as it is, or with `Prefer: wait=N` as soon as it is final."""
     seconds = preferred_wait(request.headers.getall("prefer", []))
+    caller = caller_of(request)
     scan = await rules.wait(scan_id, seconds=seconds or 0, caller=caller, desk=desk)
     return _tagged(scan, seconds or None, request.headers.getall("if-none-match", []))
 

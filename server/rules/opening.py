@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from sdk.codes import ProblemCode
 from sdk.wire import Fault, Input, InputKind, Scan, ScanRequest, Status, Upload
 from server import ids
-from server.ports import Opened
+from server.ports import Opened, Recall
 from server.refused import Refused
 from worker import tracing
 from worker.contract import DEADLINE_SECONDS, Entry
@@ -121,6 +121,14 @@ async def known(opened: Opened, *, judges: Collection[str], desk: Desk) -> Opene
     precedents = await desk.precedents.precedents(opened)
     final = recalled(opened, precedents, judges=judges, now=desk.clock.now())
     return opened if final is None else replace(opened, scan=final)
+
+
+def recalling(opened: Opened, *, judges: Collection[str], desk: Desk) -> Recall | None:
+    """Return the same as a question to be asked when the scan is recorded; None: nobody judges."""
+    if not judges:
+        return None
+    now = desk.clock.now()
+    return lambda precedents: recalled(opened, precedents, judges=judges, now=now)
 
 
 async def _check(

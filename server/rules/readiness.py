@@ -136,6 +136,10 @@ class Readiness:
             raise self._not_in_time(count, in_time)
         self._depth += count
 
+    def give_back(self) -> None:
+        """Count one less: a scan that there was room for needs none."""
+        self._depth = max(0, self._depth - 1)
+
     def _limit(self, priority: Priority) -> int:
         """Return how many scans may wait, at the pace measured, for one more to be taken."""
         limit, pace = self._queue_limit, self._pace.per_second()
@@ -179,8 +183,10 @@ class Readiness:
         return Health(status="ok" if is_ok else "unavailable", checks=checks)
 
     async def _look(self) -> None:
+        if self._is_fresh():
+            return
         async with self._one_looks:
-            if self._clock.monotonic() - self._looked_at < FRESH_SECONDS:
+            if self._is_fresh():
                 return
             try:
                 self._depth, self._workers = await self._board.state()
@@ -190,6 +196,9 @@ class Readiness:
             except Unavailable as fault:
                 self._fault = fault
             self._looked_at = self._clock.monotonic()
+
+    def _is_fresh(self) -> bool:
+        return self._clock.monotonic() - self._looked_at < FRESH_SECONDS
 
     async def _store(self) -> dict[str, Any]:
         await self._records.ping()

@@ -1,11 +1,11 @@
 """What happens to a scan between its request and its end. Knows nothing of HTTP or stores.
 
-request -> may be fetched? -> within limits? -> parts ready? -> known? -> records.open COMMIT: final
-            refused            429               503             | no
-                                                                 v
-                                     room? --> records.open COMMIT -> board.post -> ring
-                                     503       from here on the scan exists, and whatever
-                                               fails after it is mended by the sweep
+request -> may be fetched? -> within limits? -> parts ready? -> room? -> records.open COMMIT: known?
+            refused            429               503             503     |       `- yes: final
+                                                                 but for v no
+                                                          what is known  board.post -> ring
+
+From the commit on the scan exists, and whatever fails after it is mended by the sweep.
 
 rescore   the same for what a final scan was about, and never by what is known
 cancel    records.close with an outcome of ours: whichever is recorded first stands
@@ -15,7 +15,7 @@ follow    each state as it comes, until the last
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -33,7 +33,7 @@ from worker.contract import Entry, Outcome
 from .caller import Caller
 from .desk import Desk
 from .idempotency import once
-from .opening import known, opened_again, opened_of
+from .opening import known, opened_again, opened_of, recalling
 
 TOLD_SECONDS = 0.9
 """Longest time until a caller hears that a part is down."""
@@ -245,13 +245,28 @@ async def _accept(opened: Opened, *, caller: Caller, terms: Terms, desk: Desk) -
 
 async def _record(opened: Opened, *, is_anew: bool, desk: Desk) -> Scan:
     judges = await desk.readiness.judges()
-    is_digest = opened.entry.kind is InputKind.SHA256
-    if is_digest or not is_anew:
-        opened = await known(opened, judges=judges, desk=desk)
-    if not opened.scan.status.is_final:
-        if is_digest:
-            raise _unknown(opened)
+    if opened.entry.kind is InputKind.SHA256:
+        return await _record_known(opened, _unknown(opened), judges=judges, desk=desk)
+    try:
         await desk.readiness.admit(opened.entry.priority)
+    except Refused as full:
+        if is_anew:
+            raise
+        return await _record_known(opened, full, judges=judges, desk=desk)
+    recall = None if is_anew else recalling(opened, judges=judges, desk=desk)
+    scan = await desk.records.open(opened, recall=recall)
+    if scan.status.is_final:
+        desk.readiness.give_back()
+    return scan
+
+
+async def _record_known(
+    opened: Opened, otherwise: Refused, *, judges: Collection[str], desk: Desk
+) -> Scan:
+    """Record the scan if a verdict on record may be given again, or else raise."""
+    opened = await known(opened, judges=judges, desk=desk)
+    if not opened.scan.status.is_final:
+        raise otherwise
     return await desk.records.open(opened)
 
 

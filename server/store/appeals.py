@@ -49,6 +49,11 @@ CAUSE = "appeal"
 
 _APPEALS = AppealRow.__table__
 _OVERRIDES = OverrideRow.__table__
+# Two lists and not one of pairs, for which SQLite would not use the primary key.
+_OVERRIDDEN = sa.select(_OVERRIDES).where(
+    _OVERRIDES.c.owner.in_(sa.bindparam("owners", expanding=True)),
+    _OVERRIDES.c.sha256.in_(sa.bindparam("digests", expanding=True)),
+)
 _SCANS = sa.table("scans", sa.column("owner"), sa.column("sha256"))
 _IS_ACCUSED = sa.text(
     "scans.verdict IN ({})".format(", ".join(repr(one.value) for one in sorted(ACCUSING)))
@@ -91,12 +96,12 @@ def overridden(
     For whoever records outcomes: rules/appeals.py `overturned` says what becomes of such a scan.
     """
     wanted = frozenset(owned)
-    # Two lists and not one of pairs, for which SQLite would not use the primary key.
-    query = sa.select(_OVERRIDES).where(
-        _OVERRIDES.c.owner.in_({owner for owner, _ in wanted}),
-        _OVERRIDES.c.sha256.in_({sha256 for _, sha256 in wanted}),
-    )
-    found = {(row.owner, row.sha256): row.appeal_id for row in connection.execute(query)}
+    about = {
+        "owners": sorted({owner for owner, _ in wanted}),
+        "digests": sorted({sha256 for _, sha256 in wanted}),
+    }
+    rows = connection.execute(_OVERRIDDEN, about)
+    found = {(row.owner, row.sha256): row.appeal_id for row in rows}
     return {pair: appeal_id for pair, appeal_id in found.items() if pair in wanted}
 
 

@@ -8,17 +8,21 @@ Work is a plain function that is given a connection and runs whole: on PostgreSQ
 SQLite on a thread, a transaction at a time. aiosqlite goes to its thread and back three times a
 statement, which on a busy machine is most of what a look-up takes (docs/decisions/0021).
 
-SQLite runs in WAL mode and syncs each commit, because a 202 is a promise; writers take turns in
-this process, and BEGIN IMMEDIATE makes them take turns between processes. Every call ends within
-its limit: whatever goes wrong or takes too long is Unavailable("store"). Knows no table.
+SQLite runs in WAL mode and syncs each commit, because a 202 is a promise. One thread writes, and
+BEGIN IMMEDIATE makes processes take turns; each thread keeps its connection, since fetching one
+from the pool for each transaction costs more than the transaction (docs/decisions/0028). Every
+call ends within its limit: whatever goes wrong or takes too long is Unavailable("store"). Knows
+no table.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, closing
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -54,7 +58,6 @@ _OURS = (DataError, IntegrityError, ProgrammingError)
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 """What is done with a connection; it must not keep it, and be quick: see above where it runs."""
-_Connect = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 class Database:
@@ -67,7 +70,7 @@ class Database:
         self._settings = settings
         self._quick_seconds = quick_seconds
         self._connections = _connections(settings, busy_seconds=BUSY_SECONDS)
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Future[Any]] = set()
         self._is_prepared = False
 
     async def prepare(self) -> None:
@@ -108,37 +111,36 @@ class Database:
         """
         return await self._bounded(self._connections.write(work), seconds)
 
-    async def _bounded(self, work: Coroutine[Any, Any, T], limit: float | None) -> T:
+    async def _bounded(self, work: asyncio.Future[T], limit: float | None) -> T:
         """Return what `work` returns; raise Unavailable if it fails, or takes longer than this.
 
         It is left behind then, and not cancelled, nor is it with its caller: what runs on a thread
         cannot be, and a commit under way must not be cut off.
         """
         seconds = self._quick_seconds if limit is None else limit
-        task = asyncio.get_running_loop().create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._over)
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
+        self._under_way.add(work)
+        work.add_done_callback(self._over)
+        await asyncio.wait({work}, timeout=seconds)
+        if not work.done():
             raise Unavailable("store", f"no answer within {seconds:g} s")
         try:
-            return task.result()
+            return work.result()
         except _OURS:
             raise
         except _FAULTS as error:
             raise Unavailable("store", _reason(error)) from error
 
-    def _over(self, task: asyncio.Task[Any]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # asked for, so that asyncio does not complain where nobody waits
+    def _over(self, work: asyncio.Future[Any]) -> None:
+        self._under_way.discard(work)
+        if not work.cancelled():
+            work.exception()  # asked for, so that asyncio does not complain where nobody waits
 
 
 class _Connections(Protocol):
-    """Runs work on a connection, whole; `write` in a transaction that commits at its end."""
+    """Begins work on a connection, whole; `write` in a transaction that commits at its end."""
 
-    async def read(self, work: Work[T]) -> T: ...
-    async def write(self, work: Work[T]) -> T: ...
+    def read(self, work: Work[T]) -> asyncio.Future[T]: ...
+    def write(self, work: Work[T]) -> asyncio.Future[T]: ...
     async def dispose(self) -> None: ...
 
 
@@ -147,27 +149,66 @@ class _Sqlite:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._writer = engine.execution_options(is_writer=True)
-        self._threads = anyio.CapacityLimiter(CONNECTIONS)
-        self._turn = anyio.Lock()
+        # There is one writer; waiting for it costs less than SQLite's busy handler, which polls.
+        self._writer = _Threads(engine.execution_options(is_writer=True), most=1)
+        self._readers = _Threads(engine, most=CONNECTIONS - 1)
 
-    async def read(self, work: Work[T]) -> T:
-        return await self._on_thread(self._engine.connect, work)
+    def read(self, work: Work[T]) -> asyncio.Future[T]:
+        return self._readers.begin(work)
 
-    async def write(self, work: Work[T]) -> T:
-        # There is one writer; waiting here costs less than SQLite's busy handler, which polls.
-        async with self._turn:
-            return await self._on_thread(self._writer.begin, work)
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        return self._writer.begin(work)
 
     async def dispose(self) -> None:
-        await anyio.to_thread.run_sync(self._engine.dispose, limiter=self._threads)
+        await anyio.to_thread.run_sync(self._dispose)
 
-    async def _on_thread(self, connect: _Connect, work: Work[T]) -> T:
-        def run() -> T:
-            with connect() as connection:
+    def _dispose(self) -> None:
+        self._writer.close()
+        self._readers.close()
+        self._engine.dispose()
+
+
+class _Threads:
+    """At most so many threads, each with a connection that it keeps until work fails on it."""
+
+    def __init__(self, engine: sa.Engine, *, most: int) -> None:
+        self._engine = engine
+        self._most = most
+        self._start()
+
+    def begin(self, work: Work[T]) -> asyncio.Future[T]:
+        """Return what will hold what `work` returns, or what it raised."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._run, work)
+
+    def close(self) -> None:
+        """Close all connections, after what is under way; blocks. What comes later opens anew."""
+        self._pool.shutdown()
+        for connection in self._open:
+            connection.close()
+        self._start()
+
+    def _start(self) -> None:
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="sqlite")
+        self._own = threading.local()
+        self._open: set[sa.Connection] = set()
+
+    def _run(self, work: Work[T]) -> T:
+        connection = self._connection()
+        try:
+            with connection.begin():
                 return work(connection)
+        except BaseException:
+            self._own.connection = None
+            self._open.discard(connection)
+            connection.close()
+            raise
 
-        return await anyio.to_thread.run_sync(run, limiter=self._threads)
+    def _connection(self) -> sa.Connection:
+        kept: sa.Connection | None = getattr(self._own, "connection", None)
+        if kept is None:
+            kept = self._own.connection = self._engine.connect()
+            self._open.add(kept)
+        return kept
 
 
 class _Postgres:
@@ -176,16 +217,22 @@ class _Postgres:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def read(self, work: Work[T]) -> T:
-        async with self._engine.connect() as connection:
-            return await connection.run_sync(work)
+    def read(self, work: Work[T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().create_task(self._read(work))
 
-    async def write(self, work: Work[T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(work)
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().create_task(self._write(work))
 
     async def dispose(self) -> None:
         await self._engine.dispose()
+
+    async def _read(self, work: Work[T]) -> T:
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _write(self, work: Work[T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
 
 
 def alembic_config(connection: sa.Connection) -> AlembicConfig:
@@ -239,7 +286,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     if connection.get_execution_options().get("is_writer"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.connection.cursor().execute("BEGIN IMMEDIATE")
 
 
 async def _check_and_migrate(connections: _Connections, settings: ServerSettings) -> None:

@@ -1,9 +1,12 @@
 """Queries of scans, each made for one index of tables.py. Pure; runs nothing.
 
-one     by id, of its owner       (the primary key)
+ONE     by id, of its owner       (the primary key)
 listed  a page of an owner's      ix_scans_owner, _owner_status, _owner_verdict, _owner_sha256,
                                   or ix_scans_batch
 OF_...  the newest outcomes for an image: its place, an upload's bytes, any bytes
+
+What is asked for at each request is put together once, with parameters for its values: to put a
+SELECT together takes SQLAlchemy several times as long as SQLite takes to answer it.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ CHANCE = 16
 _SCANS = ScanRow.__table__
 
 
-def theirs(owner: str, scan_id: str) -> sa.Select[Any]:
-    """Select the owner's scan."""
-    return sa.select(_SCANS).where(is_theirs(owner, scan_id))
+ONE = sa.select(_SCANS).where(
+    ScanRow.id == sa.bindparam("scan_id"), ScanRow.owner == sa.bindparam("owner")
+)
+"""The owner's scan."""
+ONE_HELD = ONE.with_for_update()
+"""The same, and its row is locked."""
 
 
 def is_theirs(owner: str, scan_id: str) -> sa.ColumnElement[bool]:

@@ -1,7 +1,8 @@
 """SQL DOOR: the truth about scans. Knows nothing of Redis or HTTP.
 
-    open     INSERT, queued or final      ---> committed: the scan exists; one commit for all who
-                                               open at once
+    open     SELECT the same image, INSERT, queued or final
+                                          ---> committed: the scan exists; one trip and one commit
+                                               for all who open at once (docs/decisions/0028)
     close    UPDATE where not final       ---> committed: the first outcome stands, watchers wake
                `- with it: what a person overturned, events, the batch, what a rescore replaces
     erase    DELETE, a tombstone          ---> committed: nothing tells what it said any more
@@ -20,6 +21,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import anyio
+import msgspec
 import sqlalchemy as sa
 import structlog
 from msgspec.structs import replace
@@ -32,6 +34,7 @@ from server.ports import (
     KeyTaken,
     Opened,
     Precedent,
+    Recall,
     ScanFilter,
     Unavailable,
 )
@@ -42,7 +45,7 @@ from worker.contract import Entry, Outcome, decode_entry
 from . import appeals, audit, batch_ends, replays, webhooks
 from .appeals import Held
 from .engine import PATIENT_SECONDS, Database
-from .scan_queries import OF_BYTES, OF_PLACE, OF_UPLOAD, is_theirs, listed, theirs
+from .scan_queries import OF_BYTES, OF_PLACE, OF_UPLOAD, ONE, ONE_HELD, is_theirs, listed
 from .scan_rows import (
     ended_scan,
     ending,
@@ -111,9 +114,9 @@ class SqlScans:
             except Exception as error:
                 _log.error("watch_failed", exc_info=error)
 
-    async def open(self, opened: Opened) -> Scan:
+    async def open(self, opened: Opened, *, recall: Recall | None = None) -> Scan:
         """Record a new scan and return it as recorded; raises KeyTaken."""
-        opening = _Opening(opened)
+        opening = _Opening(opened, recall)
         await self._openings.do(opening)
         if opening.scan is None:
             raise KeyTaken
@@ -126,12 +129,12 @@ class SqlScans:
 
     async def get(self, scan_id: str, *, owner: str) -> Scan | None:
         """Return the owner's scan as last recorded, or None."""
-        rows = await self._database.rows(theirs(owner, scan_id))
+        rows = await self._database.rows(ONE, {"owner": owner, "scan_id": scan_id})
         return scan_of(rows[0]) if rows else None
 
     async def opened(self, scan_id: str, *, owner: str) -> Opened | None:
         """Return the owner's scan as last recorded, with what it was asked for, or None."""
-        rows = await self._database.rows(theirs(owner, scan_id))
+        rows = await self._database.rows(ONE, {"owner": owner, "scan_id": scan_id})
         return opened_of(rows[0]) if rows else None
 
     async def page(
@@ -212,7 +215,7 @@ class SqlScans:
 
     def hold(self, connection: sa.Connection, *, owner: str, scan_id: str) -> Held | None:
         """Return the owner's scan and lock its row (FOR UPDATE), or None."""
-        row = connection.execute(theirs(owner, scan_id).with_for_update()).one_or_none()
+        row = connection.execute(ONE_HELD, {"owner": owner, "scan_id": scan_id}).one_or_none()
         return None if row is None else _held(row)
 
     def hold_accused(
@@ -261,8 +264,12 @@ class SqlScans:
                 self._waiting.pop(scan_id, None)
 
     async def _open(self, openings: Sequence[_Opening]) -> None:
-        openeds = [opening.opened for opening in openings]
-        work = partial(insert, openeds=openeds, now=self._clock.now())
+        now = self._clock.now()
+
+        def work(connection: sa.Connection) -> Inserted:
+            openeds = [opening.known(connection) for opening in openings]
+            return insert(connection, openeds, now=now)
+
         done = await self._database.write(work)
         for opening, scan in zip(openings, done.scans, strict=True):
             opening.scan = scan
@@ -272,9 +279,24 @@ class SqlScans:
 class _Opening:
     """A scan to be recorded, and as it was; None: its key was taken."""
 
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
+    def __init__(self, opened: Opened, recall: Recall | None) -> None:
         self.scan: Scan | None = None
+        self._opened = opened
+        self._recall = recall
+
+    def known(self, connection: sa.Connection) -> Opened:
+        """Return the scan, final if `recall` says so; one that cannot be asked about is not.
+
+        What cannot be read of it is no reason to fail the others of the same commit.
+        """
+        if self._recall is None:
+            return self._opened
+        try:
+            final = self._recall(precedents(connection, self._opened))
+        except msgspec.DecodeError as error:
+            _log.error("precedents_not_read", scan_id=self._opened.scan.id, exc_info=error)
+            return self._opened
+        return self._opened if final is None else replace(self._opened, scan=final)
 
 
 def precedents(connection: sa.Connection, opened: Opened) -> list[Precedent]:
@@ -297,7 +319,7 @@ def insert(connection: sa.Connection, openeds: Sequence[Opened], *, now: float) 
     taken = _taken(connection, openeds, now=now)
     fresh = _spared(connection, [one for one in openeds if one.scan.id not in taken])
     if fresh:
-        connection.execute(sa.insert(ScanRow), [row_of(one, now) for one in fresh])
+        connection.execute(_INSERT, [row_of(one, now) for one in fresh])
     final = [
         _Change(one.owner, one.scan, one.callback_url) for one in fresh if one.scan.status.is_final
     ]
@@ -329,7 +351,7 @@ def forget(
     connection: sa.Connection, *, owner: str, scan_id: str, actor: str, now: float
 ) -> Erased | None:
     """Erase a scan in this transaction, and leave word that it was."""
-    row = connection.execute(theirs(owner, scan_id).with_for_update()).one_or_none()
+    row = connection.execute(ONE_HELD, {"owner": owner, "scan_id": scan_id}).one_or_none()
     if row is None:
         return None
     connection.execute(sa.delete(ScanRow).where(is_theirs(owner, scan_id)))
@@ -354,6 +376,7 @@ class _Change(NamedTuple):
     is_revised: bool = False
 
 
+_INSERT = sa.insert(ScanRow)
 _END = (
     sa.update(ScanRow)
     .where(ScanRow.id == sa.bindparam("scan_id"))

@@ -40,6 +40,12 @@ _WELL = {"disabled_reason": None, "failing_since": None, "warned_days": 0}
 _event_decoder = msgspec.json.Decoder(Event)
 _types_decoder = msgspec.json.Decoder(tuple[EventType, ...])
 _signings_decoder = msgspec.json.Decoder(tuple[Signing, ...])
+_LISTENING = sa.select(
+    EndpointRow.id, EndpointRow.owner, EndpointRow.events_json, EndpointRow.state
+).where(
+    EndpointRow.owner.in_(sa.bindparam("owners", expanding=True)),
+    EndpointRow.is_callback == sa.false(),
+)
 _Row = dict[str, Any]
 
 
@@ -296,10 +302,7 @@ def _listening(connection: sa.Connection, events: Sequence[NewEvent]) -> dict[st
     """Return the listed endpoints of the events' owners, by owner."""
     found: dict[str, list[_Target]] = {}
     for owners in _by(ROWS_AT_ONCE, sorted({event.owner for event in events})):
-        query = sa.select(
-            EndpointRow.id, EndpointRow.owner, EndpointRow.events_json, EndpointRow.state
-        ).where(EndpointRow.owner.in_(owners), EndpointRow.is_callback == sa.false())
-        for row in connection.execute(query):
+        for row in connection.execute(_LISTENING, {"owners": owners}):
             types = _types_decoder.decode(row.events_json)
             target = _Target(row.id, types, row.state == EndpointState.ENABLED)
             found.setdefault(row.owner, []).append(target)

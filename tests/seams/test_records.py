@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 
 from sdk.environment import Secret
-from sdk.wire import PointName, Priority, Status, Verdict
+from sdk.wire import PointName, Priority, Scan, Status, Verdict
 from server import ids
 from server.app import Store
 from server.ending import ended
-from server.ports import Opened
+from server.ports import Opened, Precedent
 from server.rules.caller import LOCAL_OWNER
 from server.settings import ServerSettings
 from server.store.scan_queries import OF_PLACE, OF_UPLOAD
@@ -338,6 +338,34 @@ async def test_scan_that_is_final_is_recorded_so_and_waits_for_nobody(
     assert await records.close([failed(final.id)]) == {}
     assert await records.get(final.id, owner=LOCAL_OWNER) == final
     assert await records.precedents(replace(opened(clock.now()), place=place)) == []
+
+
+async def test_scan_is_recorded_as_its_precedents_say(
+    records: Store, clock: ManualClock, place: str
+) -> None:
+    first = replace(opened(clock.now()), place=place)
+    await records.open(first)
+    judged = completed(first.scan.id)
+    await records.close([judged])
+    clock.advance(1)
+    known, other = [replace(opened(clock.now()), place=place) for _ in range(2)]
+    asked: list[list[str]] = []
+
+    def recall(found: Sequence[Precedent]) -> Scan:
+        asked.append([one.outcome.scan_id for one in found])
+        at = ids.rfc3339(clock.now())
+        return ended(known.scan, found[0].outcome, sequence=1, completed_at=at)
+
+    recorded = await records.open(known, recall=recall)
+    waits = await records.open(other, recall=lambda _found: None)
+
+    assert asked == [[first.scan.id]]
+    assert (recorded.status, recorded.verdict) == (Status.COMPLETED, judged.verdict)
+    assert await records.get(known.scan.id, owner=LOCAL_OWNER) == recorded
+    assert waits == other.scan
+    waiting = await records.stale(clock.now() + 1)
+    assert other.entry in waiting
+    assert known.entry not in waiting
 
 
 async def test_upload_of_a_scan_that_was_final_at_once_is_let_go(

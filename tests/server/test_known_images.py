@@ -200,6 +200,19 @@ async def test_another_process_recalls_it_too(town: Town) -> None:
     assert await is_recalled(other, url=url)
 
 
+async def test_known_images_take_up_no_room(town: Town) -> None:
+    api = await town.api()
+    url = town.serve("/a.png", WHITE, FRESH)
+    await town.judged(api, url=url)
+    small = await town.api(queue_limit=1)
+
+    for _ in range(3):
+        assert await is_recalled(small, url=url)
+
+    unknown = town.serve("/b.png", WHITE, FRESH)
+    assert (await small.post("/v1/scans", json={"url": unknown})).status_code == 202
+
+
 async def test_known_image_needs_no_room(town: Town) -> None:
     api = await town.api()
     url = town.serve("/a.png", WHITE, FRESH)

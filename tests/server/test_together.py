@@ -56,6 +56,21 @@ async def test_all_who_come_during_an_action_share_the_next() -> None:
     assert action.calls == [["a"], ["b", "c", "d"]]
 
 
+async def test_all_who_come_in_one_turn_of_the_loop_share_a_round_and_go_on_in_one_turn() -> None:
+    action = Action()
+    together = Together[str](action)
+
+    async def twice(item: str) -> None:
+        await together.do(item)
+        await together.do(f"{item} again")
+
+    async with anyio.create_task_group() as group:
+        for item in "abc":
+            group.start_soon(twice, item)
+
+    assert action.calls == [["a", "b", "c"], ["a again", "b again", "c again"]]
+
+
 async def test_an_error_reaches_all_who_shared_the_action_and_no_other() -> None:
     action = Action()
     together = Together[str](action)

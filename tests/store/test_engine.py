@@ -8,7 +8,7 @@ from functools import partial
 import anyio
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from server.ports import Unavailable
 from server.settings import ServerSettings
@@ -53,6 +53,31 @@ async def test_work_that_fails_half_way_leaves_nothing(database: Database) -> No
         await database.write(work)
 
     assert await count(database) == 0
+
+
+async def test_work_after_work_that_failed_is_whole(database: Database) -> None:
+    def fail_to_write(connection: sa.Connection) -> None:
+        insert(connection)
+        raise KeyError("a reason of its own")
+
+    def fail_to_read(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SELECT * FROM nothing"))
+
+    with pytest.raises(KeyError):
+        await database.write(fail_to_write)
+    with pytest.raises((Unavailable, ProgrammingError)):
+        await database.read(fail_to_read)
+    await database.write(insert)
+
+    assert await count(database) == 1
+
+
+async def test_writes_at_once_are_each_committed(database: Database) -> None:
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(database.write, partial(insert, number=number))
+
+    assert await count(database) == 20
 
 
 async def test_rows_takes_the_values_of_its_parameters(database: Database) -> None:

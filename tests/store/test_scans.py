@@ -133,6 +133,27 @@ async def test_recalled_scan_is_told_of_too(
     assert bell.rung == 1
 
 
+async def test_precedent_that_cannot_be_read_is_none_and_fails_nobody_beside(
+    store: SqlScans, database: Database, clock: ManualClock
+) -> None:
+    broken, place = _asked(clock, place="ab" * 16), "cd" * 16
+    await store.open(broken)
+    await store.close([completed(broken.scan.id)])
+    await database.write(lambda c: c.execute(sa.update(ScanRow).values(outcome="{")))
+    like_it, other = _asked(clock, place=broken.place), _asked(clock, place=place)
+    recorded: list[Scan] = []
+
+    async def open_one(one: Opened) -> None:
+        recorded.append(await store.open(one, recall=lambda _found: None))
+
+    async with anyio.create_task_group() as group:
+        for one in (like_it, other):
+            group.start_soon(open_one, one)
+
+    assert {scan.id for scan in recorded} == {like_it.scan.id, other.scan.id}
+    assert {scan.status for scan in recorded} == {Status.QUEUED}
+
+
 async def test_bytes_that_were_overturned_are_accused_by_no_later_scan(
     store: SqlScans, database: Database, clock: ManualClock
 ) -> None:

@@ -111,7 +111,7 @@ async def test_submit_leaves_no_scan_when_a_part_is_down(api: Api) -> None:
 async def test_submit_gives_up_on_a_store_that_is_silent(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def silent(_opened: object) -> None:
+    async def silent(_opened: object, *, recall: object) -> None:
         await anyio.sleep_forever()
 
     monkeypatch.setattr(api.records, "open", silent)
