@@ -28,7 +28,7 @@ DONE_FOR := $(shell (pwd; cat $(PROJECT)) | sha256sum | cut -c 1-16)
 SETUP := .venv/.setup-$(DONE_FOR)$(if $(TORCH),-torch)
 SETUP_TEST := .venv/.setup-test-$(DONE_FOR)
 
-.PHONY: help setup setup-test up fmt check test bench model docs wheel clean
+.PHONY: help setup setup-test up fmt check test bench model docs site wheel clean
 
 help: ## what there is to make (the default)
 	@echo "make VERB [PYTHON=python3.12] [TORCH=1]"
@@ -67,11 +67,14 @@ docs: setup-test ## write the generated pages of docs/ anew
 	$(BIN)/python -m server.schema > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
 
+site: setup-test ## build the pages of docs/ into site/, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 wheel: $(SETUP) ## build the distributions pinclip and pinclip-weights-b16 into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist . ./weights
 
 clean: ## remove all that was made, .venv included
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -87,7 +90,7 @@ $(SETUP):
 $(SETUP_TEST): $(SETUP)
 	@echo "setup-test: installing what the tests need"
 	$(PIP) install 'pip>=25.1'  # the first that reads [dependency-groups]
-	$(PIP) install -e '.[server,postgres,worker,otel,bulk,train,onnx,heic]' -e ./weights --group dev \
+	$(PIP) install -e '.[all,postgres,heic]' -e ./weights --group dev \
 	  torch==2.14.1 torchvision==0.29.1
 	@touch $@
 

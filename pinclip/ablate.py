@@ -58,14 +58,8 @@ class InputError(Exception):
 REFUSALS = (*runs.REFUSALS, ArmError, InputError, RecordsError, SplitError)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make the runs that are missing, write ablation.md and ablation.json, print the page."""
-    return command(argv, runs.shipped_tower)
-
-
-def command(argv: Sequence[str] | None, tower: Callable[[], Tower]) -> int:
-    """Run `pinclip ablate` and return its exit status; `tower` is another one in tests."""
-    options = _parser().parse_args(argv)
+def run(options: argparse.Namespace, tower: Callable[[], Tower]) -> int:
+    """Do what the options ask for and print the page; returns the exit status."""
     try:
         with join(options.device) as world:
             text = ablate(options, tower, world)
@@ -298,45 +292,3 @@ def _inputs(
         preprocessing=runs.preprocessing(tower.visual),
     )
     return runs.inputs_of(tower, pictures, images.rows, work=work, world=world)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pinclip ablate",
-        description="Ask what of the method is worth having, on sources that no model saw.",
-        epilog="Exit status: 0 done, 2 misuse. Several processes may fill one FOLDER: give each "
-        "other --splits, then run once more to write the page.",
-    )
-    parser.add_argument("set", type=Path, metavar="SET", help="folder of labelled images")
-    parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="FOLDER", help="keeps runs and page"
-    )
-    parser.add_argument("--layout", default="auto", help="how SET is laid out (default: auto)")
-    parser.add_argument("--work", type=Path, help="folder that keeps what the tower makes of SET")
-    parser.add_argument(
-        "--class-tokens", type=Path, help=".npy (N, blocks, width) instead: of SET, in its order"
-    )
-    parser.add_argument("--arms", help="such as A0,A5,A2,A2-grid,A3 (default: all of the stage)")
-    parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=8, help="for each arm and split (default: 8)")
-    parser.add_argument("--splits", help="such as 0,1: which folds (families) are left out")
-    parser.add_argument("--families", action="store_true", help="leave generator families out")
-    parser.add_argument("--tuned", action="store_true", help="LoRA and more: hours without a GPU")
-    parser.add_argument(
-        "--blocks", type=_blocks, help="that --tuned arms tune (default: 9,10,11,12; 12 is quick)"
-    )
-    parser.add_argument("--planted", choices=list(planted.MARKS), help="plant a shortcut, swap it")
-    parser.add_argument(
-        "--marked-tokens", type=Path, help="as --class-tokens, of the marked images"
-    )
-    parser.add_argument("--report", action="store_true", help="run nothing, write the page anew")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    return parser
-
-
-def _blocks(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -39,6 +39,16 @@ class Known(NamedTuple):
 
 KNOWN = {
     "check": Known("ask a pinclip server about images, by URL or file"),
+    "submit": Known("hand images in without waiting, and print the scans' ids"),
+    "wait": Known("wait for scans that were handed in"),
+    "lookup": Known("ask what is known of an image, without sending it"),
+    "batch": Known("check a CSV or list of images, and go on where it was stopped"),
+    "appeal": Known("say that a verdict is wrong"),
+    "webhook": Known("verify a delivery by hand"),
+    "bot": Known("run a moderation bot; see, steer and undo what it does"),
+    "doctor": Known("say in plain words what works and what does not"),
+    "mcp": Known("let a language model check images (MCP server on stdio)", "mcp"),
+    "completion": Known("print the script by which a shell completes commands", "cli"),
     "predict": Known("score files and folders on this machine, without a server", "worker"),
     "bulk": Known("score many images through Ray Data, and go on where it was stopped", "bulk"),
     "up": Known("run the whole system: Redis, API and worker", "server,worker"),

@@ -1,6 +1,6 @@
-"""`pinclip train RECIPE.toml`: reads the arguments, then has the run folder filled.
+"""`pinclip train`, `ablate` and `package`: read the arguments, then import what does the work.
 
-    argv --_parser--> arguments --runs.fill--> RUN/ and an exit status
+    argv --parser--> arguments --runs.fill | ablate.run | package.run--> files and an exit status
 
 Nothing of torch is imported before the arguments are read, so that --help is there at once. Knows
 no recipe, set or model.
@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import arguments
+
 if TYPE_CHECKING:
     from .runs import Tower
 
@@ -27,6 +29,23 @@ def train(argv: Sequence[str] | None = None, *, tower: Callable[[], Tower] | Non
 
     told = shlex.join(["pinclip", "train", *given])
     return runs.fill(options, told=told, tower=tower or runs.shipped_tower)
+
+
+def ablate(argv: Sequence[str] | None = None) -> int:
+    """Make the runs that are missing, write ablation.md and ablation.json, print the page."""
+    options = arguments.ablate().parse_args(argv)
+    from . import ablate as room
+    from . import runs
+
+    return room.run(options, runs.shipped_tower)
+
+
+def package(argv: Sequence[str] | None = None) -> int:
+    """Write weights of a run; exit status 0, or 2 with the reason on stderr."""
+    options = arguments.package().parse_args(argv)
+    from . import package as room
+
+    return room.run(options)
 
 
 def _parser() -> argparse.ArgumentParser:

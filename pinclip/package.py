@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 BASE, HEAD, ADAPTER = "base.safetensors", "head.safetensors", "adapter.safetensors"
 INT8 = "int8.safetensors"
-DESCRIPTION = "Labelled images of whoever made these weights; not described any further."
 REFUSALS = (CheckpointError, DataError, RecipeError, weights.WeightsError)
 BATCH = 64
 FEWEST_FOLDS = 3
@@ -63,9 +62,8 @@ class Run:
     features: Matrix
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(options: argparse.Namespace) -> int:
     """Write weights of a run; exit status 0, or 2 with the reason on stderr."""
-    options = _parser().parse_args(argv)
     try:
         meta = package(options)
     except REFUSALS as error:
@@ -292,21 +290,3 @@ def _sources(
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor.detach().cpu().float().numpy()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pinclip package",
-        description="Make weights that serve of a run that `pinclip train --all-folds` finished.",
-        epilog="Exit status: 0 written; 2 refused, the reason on stderr.",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--data", type=Path, required=True, help="folder it was trained on")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the weights")
-    parser.add_argument("--release", required=True, help="name of these weights, such as 2026.11")
-    parser.add_argument("--date", required=True, help="day of this training, YYYY-MM-DD")
-    parser.add_argument(
-        "--description", default=DESCRIPTION, help="what the images are, for meta.json and the card"
-    )
-    parser.add_argument("--work", type=Path, help="folder of activations (default: RUN/work)")
-    return parser

@@ -1,19 +1,25 @@
 """Client and AsyncClient: the same names, the same arguments, the same errors.
 
-Each is a thin face of _calls (what to send, what it means) and _transport (how it gets there);
-tests/sdk/test_client.py keeps the two alike. httpx is imported with the first client, since
-that takes longer than all the rest.
+    Client -- Verbs[Blocking] --\
+                                 }-- check, submit, wait, get, lookup, ... scans, batches, ...
+    AsyncClient -- Verbs[Waiting] --/
+
+What they can do is in _verbs and written once; here is how each is opened and closed, and what
+threads and tasks do differently. httpx is imported with the first client, since that takes longer
+than all the rest.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import _calls as calls
 from ._clock import Clock
-from .errors import ScanTimeout
+from ._flows import Blocking, RawBlocking, RawWaiting, Waiting
+from ._many import Checked, X, in_tasks, in_threads, need_room, patient
+from ._verbs import BytesOf, Verbs, terms
 from .settings import read
 from .wire import PointName, Priority, Scan
 
@@ -21,13 +27,18 @@ if TYPE_CHECKING:
     from ._transport import AsyncHttp, SyncHttp
 
 
-class Client:
+class Client(Verbs[Blocking]):
     """Checks images, and blocks meanwhile. Safe to share between threads; close it when done.
 
     api_key and base_url default to PINCLIP_API_KEY and PINCLIP_BASE_URL. `timeout` is in seconds
     for each step of a request; one that asks the server to hold its answer has that time on top.
     `max_retries` counts further tries after trouble that may pass. An `http_client` (an
     httpx.Client) is used as it is, and left open. Raises SettingsError.
+
+    Examples:
+        >>> with sdk.Client(operating_point="strict") as strict:
+        ...     strict.check("https://example.org/picture.jpg").operating_point.name
+        <PointName.STRICT: 'strict'>
     """
 
     def __init__(
@@ -43,76 +54,102 @@ class Client:
     ) -> None:
         from ._transport import Plan, Transport
 
-        self._point = calls.point(operating_point)
-        self._clock = _clock or Clock()
+        point, clock = calls.point(operating_point), _clock or Clock()
         settings = read(api_key=api_key, base_url=base_url)
         plan = Plan(settings, timeout=timeout, max_retries=max_retries)
-        self._transport = Transport(plan, clock=self._clock, http=http_client)
+        transport = Transport(plan, clock=clock, http=http_client)
+        super().__init__(Blocking(transport, clock=clock, point=point))
 
-    def check(
+    @property
+    def with_raw_response(self) -> Verbs[RawBlocking]:
+        """The same verbs, each returning a Raw: status, headers, request_id, and parse().
+
+        Of several requests, that of the last. Lists and streams are not there. A verb raises what
+        it raises else, and InputError where it needed no request.
+
+        Examples:
+            >>> raw = client.with_raw_response.get(scan.id)
+            >>> raw.status, raw.parse().id == scan.id
+            (200, True)
+        """
+        mode = self._mode
+        return Verbs(RawBlocking(mode.transport, clock=mode.clock, point=mode.point))
+
+    def with_options(
         self,
-        x: str | Path | bytes,
         *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        operating_point: PointName | str | None = None,
+    ) -> Client:
+        """Return a client with these in place of its own, over the same connections.
+
+        To close it leaves them open; to close this one closes them for both. Raises InputError.
+
+        Examples:
+            >>> patient = client.with_options(timeout=120, max_retries=5)
+            >>> patient.get(scan.id).id == scan.id
+            True
+        """
+        mode = self._mode
+        other = Client.__new__(Client)
+        other._mode = Blocking(
+            mode.transport.changed(timeout=timeout, max_retries=max_retries),
+            clock=mode.clock,
+            point=calls.point(operating_point or mode.point),
+        )
+        return other
+
+    def check_many(
+        self,
+        items: Iterable[X],
+        *,
+        concurrency: int = 8,
         wait: float = 20,
         operating_point: PointName | str | None = None,
-        priority: Priority | str = Priority.INTERACTIVE,
-    ) -> Scan:
-        """Return a finished scan of a URL, a file or bytes: one that has a verdict.
+        priority: Priority | str = Priority.BULK,
+        fresh: bool = False,
+        context: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        bytes_of: BytesOf | None = None,
+    ) -> Generator[Checked[X], None, None]:
+        """Iterate over Checked (item, result, index), as they finish; `result` may be an error.
 
-        `wait` is in seconds, from when the server has accepted the scan. Raises ScanTimeout if
-        there is no verdict by then, ScanFailed if there never will be, InputError or OSError if
-        `x` cannot be sent, APIError if the server cannot be asked.
+        At most `concurrency` are under way, and `items` is read no further than that ahead, in
+        this thread. The rest is as for `check`, each item on its own; but where the server asks
+        to come back later, within two minutes, an item waits and does not fail. Once the key is
+        refused, every item left has that error. To close the iterator ends the work. Raises
+        InputError for arguments that cannot be.
+
+        Examples:
+            >>> for one in client.check_many(["https://example.org/picture.jpg", "?"]):
+            ...     match one.result:
+            ...         case sdk.Scan() as scan:
+            ...             print(one.item, scan.verdict)
+            ...         case error:
+            ...             print(one.item, error.code)
+            ? input_invalid
+            https://example.org/picture.jpg likely_ai
         """
-        scan = self.submit(x, operating_point=operating_point, priority=priority)
-        return self.wait(scan, timeout=wait)
+        need_room(concurrency)
+        asked = terms(
+            self._mode,
+            operating_point=operating_point,
+            priority=priority,
+            fresh=fresh,
+            context=context,
+            metadata=metadata,
+        )
 
-    def submit(
-        self,
-        x: str | Path | bytes,
-        *,
-        operating_point: PointName | str | None = None,
-        priority: Priority | str = Priority.INTERACTIVE,
-    ) -> Scan:
-        """Return the scan as accepted, most often still queued.
+        def check(item: X) -> Scan:
+            flow = patient(self._mode, item, asked=asked, wait=wait, bytes_of=bytes_of)
+            return self._mode.run(flow)
 
-        Say `priority="bulk"` where nobody waits for it: the scans of people then go first.
-        """
-        point = calls.point(operating_point or self._point)
-        rank = calls.priority(priority)
-        image = calls.source(x)
-        if isinstance(image, str):
-            return self._transport.send(calls.submit(point, priority=rank, url=image))
-        data = calls.load(image) if isinstance(image, Path) else image
-        upload = self._transport.send(calls.upload(data))
-        return self._transport.send(calls.submit(point, priority=rank, upload_id=upload.id))
-
-    def wait(self, scan: Scan | str, *, timeout: float = 60) -> Scan:
-        """Return the scan, or the one of this id, once it has a verdict.
-
-        Raises ScanTimeout after `timeout` seconds, which leaves the scan as it is, or ScanFailed.
-        """
-        if isinstance(scan, Scan) and scan.status.is_final:
-            return calls.finished(scan)
-        scan_id = scan.id if isinstance(scan, Scan) else scan
-        until = self._clock.monotonic() + timeout
-        while True:
-            started = self._clock.monotonic()
-            hold = calls.hold(until - started)
-            latest = self._transport.send(calls.scan(scan_id, wait_seconds=hold))
-            if latest.status.is_final:
-                return calls.finished(latest)
-            pause = calls.pause(started=started, now=self._clock.monotonic(), until=until)
-            if pause is None:
-                raise ScanTimeout(latest, timeout=timeout)
-            self._clock.sleep(pause)
-
-    def get(self, scan_id: str) -> Scan:
-        """Return the scan as it is now, whatever its status."""
-        return self._transport.send(calls.scan(scan_id))
+        return in_threads(items, check, concurrency=concurrency)
 
     def close(self) -> None:
         """Close the connections; the client cannot be used any more."""
-        self._transport.close()
+        self._mode.transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -126,7 +163,7 @@ class Client:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(Verbs[Waiting]):
     """Checks images from an asyncio event loop, which goes on meanwhile. Otherwise as Client.
 
     One client belongs to one event loop. Files are read in a thread. An `http_client` is an
@@ -146,70 +183,72 @@ class AsyncClient:
     ) -> None:
         from ._transport import AsyncTransport, Plan
 
-        self._point = calls.point(operating_point)
-        self._clock = _clock or Clock()
+        point, clock = calls.point(operating_point), _clock or Clock()
         settings = read(api_key=api_key, base_url=base_url)
         plan = Plan(settings, timeout=timeout, max_retries=max_retries)
-        self._transport = AsyncTransport(plan, clock=self._clock, http=http_client)
+        transport = AsyncTransport(plan, clock=clock, http=http_client)
+        super().__init__(Waiting(transport, clock=clock, point=point))
 
-    async def check(
+    @property
+    def with_raw_response(self) -> Verbs[RawWaiting]:
+        """The same verbs, each returning a Raw; see Client.with_raw_response."""
+        mode = self._mode
+        return Verbs(RawWaiting(mode.transport, clock=mode.clock, point=mode.point))
+
+    def with_options(
         self,
-        x: str | Path | bytes,
         *,
+        timeout: float | None = None,
+        max_retries: int | None = None,
+        operating_point: PointName | str | None = None,
+    ) -> AsyncClient:
+        """Return a client with these over the same connections; see Client.with_options."""
+        mode = self._mode
+        other = AsyncClient.__new__(AsyncClient)
+        other._mode = Waiting(
+            mode.transport.changed(timeout=timeout, max_retries=max_retries),
+            clock=mode.clock,
+            point=calls.point(operating_point or mode.point),
+        )
+        return other
+
+    def check_many(
+        self,
+        items: Iterable[X] | AsyncIterable[X],
+        *,
+        concurrency: int = 8,
         wait: float = 20,
         operating_point: PointName | str | None = None,
-        priority: Priority | str = Priority.INTERACTIVE,
-    ) -> Scan:
-        """Return a finished scan of a URL, a file or bytes; see Client.check."""
-        scan = await self.submit(x, operating_point=operating_point, priority=priority)
-        return await self.wait(scan, timeout=wait)
+        priority: Priority | str = Priority.BULK,
+        fresh: bool = False,
+        context: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        bytes_of: BytesOf | None = None,
+    ) -> AsyncGenerator[Checked[X], None]:
+        """Iterate over Checked(item, result, position), as they finish; see Client.check_many.
 
-    async def submit(
-        self,
-        x: str | Path | bytes,
-        *,
-        operating_point: PointName | str | None = None,
-        priority: Priority | str = Priority.INTERACTIVE,
-    ) -> Scan:
-        """Return the scan as accepted, most often still queued; see Client.submit."""
-        point = calls.point(operating_point or self._point)
-        rank = calls.priority(priority)
-        image = calls.source(x)
-        if isinstance(image, str):
-            return await self._transport.send(calls.submit(point, priority=rank, url=image))
-        data = await _load(image) if isinstance(image, Path) else image
-        upload = await self._transport.send(calls.upload(data))
-        return await self._transport.send(calls.submit(point, priority=rank, upload_id=upload.id))
+        `items` may be asynchronous as well. To leave the loop early, close the iterator, by
+        contextlib.aclosing: that cancels what is under way.
+        """
+        need_room(concurrency)
+        asked = terms(
+            self._mode,
+            operating_point=operating_point,
+            priority=priority,
+            fresh=fresh,
+            context=context,
+            metadata=metadata,
+        )
 
-    async def wait(
-        self,
-        scan: Scan | str,
-        *,
-        timeout: float = 60,  # noqa: ASYNC109 - the same argument as Client.wait
-    ) -> Scan:
-        """Return the scan, or the one of this id, once it has a verdict; see Client.wait."""
-        if isinstance(scan, Scan) and scan.status.is_final:
-            return calls.finished(scan)
-        scan_id = scan.id if isinstance(scan, Scan) else scan
-        until = self._clock.monotonic() + timeout
-        while True:
-            started = self._clock.monotonic()
-            hold = calls.hold(until - started)
-            latest = await self._transport.send(calls.scan(scan_id, wait_seconds=hold))
-            if latest.status.is_final:
-                return calls.finished(latest)
-            pause = calls.pause(started=started, now=self._clock.monotonic(), until=until)
-            if pause is None:
-                raise ScanTimeout(latest, timeout=timeout)
-            await self._clock.sleep_async(pause)
+        async def check(item: X) -> Scan:
+            flow = patient(self._mode, item, asked=asked, wait=wait, bytes_of=bytes_of)
+            return await self._mode.run(flow)
 
-    async def get(self, scan_id: str) -> Scan:
-        """Return the scan as it is now, whatever its status."""
-        return await self._transport.send(calls.scan(scan_id))
+        return in_tasks(items, check, concurrency=concurrency)
 
     async def close(self) -> None:
         """Close the connections; the client cannot be used any more."""
-        await self._transport.close()
+        await self._mode.transport.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -221,10 +260,3 @@ class AsyncClient:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-async def _load(path: Path) -> bytes:
-    """Return the bytes of a file without holding up the event loop."""
-    import asyncio
-
-    return await asyncio.to_thread(calls.load, path)

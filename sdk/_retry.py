@@ -1,6 +1,8 @@
 """Whether a request is worth another try, and after how long. Pure: draws and dates are given.
 
 no answer, 408, 429, 500 and above  ->  again, up to max_retries
+409, the same request is under way  ->  again: it is answered with what that one made
+what must not be done twice         ->  only if it was refused: 429, 503
 Retry-After up to 120 s             ->  never sooner than that
 Retry-After above 120 s             ->  not again: the caller knows better how to spend it
 otherwise                           ->  0.5 to 1 s, 1 to 2 s, 2 to 4 s, then 4 to 8 s
@@ -12,6 +14,8 @@ import math
 from datetime import datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
+from .codes import ProblemCode
+
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 4.0
 """Lower end of the longest back-off; jitter adds up to as much again."""
@@ -20,8 +24,17 @@ DIGITS_LIMIT = 9
 """Longest Retry-After that is read as a number; longer ones are centuries."""
 
 
-def may_retry(status: int | None) -> bool:
-    """Tell if the same request may do better later; None stands for no answer at all."""
+def may_retry(
+    status: int | None, *, code: ProblemCode | None = None, is_repeatable: bool = True
+) -> bool:
+    """Tell if the same request may do better later; None stands for no answer at all.
+
+    `is_repeatable` is False where doing it twice is not as good as once.
+    """
+    if not is_repeatable:
+        return status in (429, 503)
+    if code is ProblemCode.IDEMPOTENCY_IN_FLIGHT:
+        return True
     return status is None or status in (408, 429) or status >= 500
 
 

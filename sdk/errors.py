@@ -5,6 +5,7 @@
       + APIError                       scan_id, if the call was about one
         + APIConnectionError           no answer came
           * APITimeoutError            ... within `timeout`
+          * APITLSError                ... because neither side could be sure of the other
         * APIResponseValidationError   an answer came that is not pinclip's
         + APIStatusError               status_code, problem, request_id, retry_after
           * BadRequestError            400
@@ -17,6 +18,7 @@
           * InternalServerError        500 and above
       * ScanFailed                     the scan is final and has no verdict
       * ScanTimeout                    the scan is not final yet; `client.wait` takes it up again
+      * BatchTimeout                   the batch is not complete yet; `client.batches.wait` goes on
       * WebhookSignatureError          a delivery is not to be trusted
 
 `code` is stable and is what to test for: a ProblemCode or a ScanErrorCode where the server gave
@@ -29,7 +31,17 @@ from __future__ import annotations
 from typing import Any
 
 from .codes import ProblemCode, ScanErrorCode
-from .wire import Problem, Scan, Status
+from .wire import Batch, Problem, Scan, Status
+
+BYTES_HELP: frozenset[str] = frozenset(
+    {
+        ScanErrorCode.FETCH_FORBIDDEN,
+        ScanErrorCode.FETCH_ADDRESS_BLOCKED,
+        ProblemCode.ADDRESS_BLOCKED,
+    }
+)
+"""Failures of a URL after which its bytes can still be judged, by who can get them."""
+BYTES_HINT = " With `check(url, bytes_of=...)` your own function gets them."
 
 
 class PinclipError(Exception):
@@ -70,6 +82,12 @@ class APITimeoutError(APIConnectionError):
     """No answer came within `timeout`, after all retries."""
 
     code = "request_timeout"
+
+
+class APITLSError(APIConnectionError):
+    """No connection that can be trusted: the certificate, or no TLS at the other end."""
+
+    code = "tls_failed"
 
 
 class APIResponseValidationError(APIError):
@@ -143,8 +161,10 @@ class ScanFailed(PinclipError):
             canceled = scan.status is Status.CANCELED
             self.code = ScanErrorCode.CANCELED if canceled else ScanErrorCode.UNKNOWN
         else:
+            more = BYTES_HINT if error.code in BYTES_HELP and scan.input.url else ""
             super().__init__(
-                f"Scan {scan.id} failed, {error.code}: {error.detail}", hint=error.hint
+                f"Scan {scan.id} failed, {error.code}: {error.detail}",
+                hint=f"{error.hint}{more}",
             )
             self.code = error.code
         self.scan = scan
@@ -162,6 +182,20 @@ class ScanTimeout(PinclipError):
         )
         self.scan = scan
         self.scan_id = scan.id
+
+
+class BatchTimeout(PinclipError):
+    """Some of the batch is not final. It goes on: `client.batches.wait(error.batch)` does, too."""
+
+    code = "batch_timeout"
+
+    def __init__(self, batch: Batch, *, timeout: float) -> None:
+        super().__init__(
+            f"Batch {batch.id} has {batch.counts.waiting} of {batch.counts.total} scans that wait "
+            f"after {timeout:g} s.",
+            hint=f"It goes on: wait for {batch.id} again, or give it longer.",
+        )
+        self.batch = batch
 
 
 class WebhookSignatureError(PinclipError):

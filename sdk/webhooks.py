@@ -11,7 +11,8 @@ The standard's own package is not used here: the client library depends on httpx
 alone, and that package lets `v1` without a comma out as ValueError and bad UTF-8 as
 UnicodeDecodeError. The server signs with it, and tests hold the two together.
 
-Remember the ids of events that you have handled: the same one may be delivered again.
+A delivery may come twice, and out of order: remember the ids of events that you have handled, and
+of a scan's events believe the one with the highest `sequence`. See `unwrap`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from hashlib import sha256
 
 import msgspec
 
+from . import events
 from .errors import APIResponseValidationError, InputError, WebhookSignatureError
-from .wire import Event
+from .events import AnyEvent
 
 TOLERANCE_SECONDS = 300.0
 """How far a delivery's timestamp may be from now, either way."""
@@ -36,7 +38,6 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with, not one
 # No dot in an id: it would let part of a signed body pass as another id and timestamp.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_decoder = msgspec.json.Decoder(Event)
 
 
 def unwrap(
@@ -46,13 +47,26 @@ def unwrap(
     *,
     tolerance: float = TOLERANCE_SECONDS,
     now: float | None = None,
-) -> Event:
+) -> AnyEvent:
     """Return the event of a delivery that was signed with `secret` within the last 5 minutes.
 
     `raw_body` is the body as it came, before any parser; `headers` those of the request, in any
     case. `tolerance` in seconds; `now` is Unix time, that of this machine if None. Raises
     WebhookSignatureError for what is not to be trusted, InputError for a `secret` that is none,
-    APIResponseValidationError for a signed body that is no Event of this version.
+    APIResponseValidationError for a signed body that is no event; one of a type that only newer
+    servers know is an UnknownEvent.
+
+    Examples:
+        >>> body, headers = delivery.body, delivery.headers
+        >>> event = sdk.webhooks.unwrap(body, headers, endpoint.secret)
+        >>> if event.id not in handled:  # the same one may be delivered again
+        ...     match event:
+        ...         case sdk.ScanCompletedEvent():
+        ...             print(event.data.scan.verdict)
+        ...         case sdk.PingEvent():
+        ...             print("it works")
+        ...     handled.add(event.id)
+        it works
     """
     body = raw_body.encode("utf-8", "surrogatepass") if isinstance(raw_body, str) else raw_body
     event_id, timestamp, signatures = _read(headers)
@@ -129,10 +143,10 @@ def _signature(key: bytes, event_id: str, timestamp: str, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, content, sha256)).decode()
 
 
-def _event(body: bytes) -> Event:
+def _event(body: bytes) -> AnyEvent:
     try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return events.read(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise APIResponseValidationError(
             f"The delivery is signed, but its body is no event of this version: {error}",
             hint="Update the SDK to the server's version.",

@@ -23,6 +23,22 @@ from msgspec import UNSET, Struct, UnsetType, field
 from .codes import ProblemCode, ScanErrorCode
 
 
+class OpenWords(StrEnum):
+    """Words that a newer server may add to: one that is not known here is kept as it came.
+
+    It equals its text and none of the members, so that a test for one of them fails.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        if not isinstance(value, str):
+            return None
+        word = str.__new__(cls, value)
+        word._name_ = "UNKNOWN"
+        word._value_ = value
+        return word
+
+
 class Verdict(StrEnum):
     """What is known of an image. There is no word for "real": a detector cannot know that."""
 
@@ -37,7 +53,7 @@ class Verdict(StrEnum):
         return cls.INCONCLUSIVE
 
 
-class Status(StrEnum):
+class Status(OpenWords):
     """Where a scan is. The last three are final."""
 
     QUEUED = "queued"
@@ -53,7 +69,7 @@ class Status(StrEnum):
         return self in (Status.COMPLETED, Status.FAILED, Status.CANCELED)
 
 
-class PointName(StrEnum):
+class PointName(OpenWords):
     """The three operating points, by how many real images they are allowed to flag."""
 
     STRICT = "strict"
@@ -85,7 +101,7 @@ class Slice(StrEnum):
         return None
 
 
-class InputKind(StrEnum):
+class InputKind(OpenWords):
     """How the image reached us."""
 
     URL = "url"
@@ -93,7 +109,7 @@ class InputKind(StrEnum):
     SHA256 = "sha256"
 
 
-class AppealState(StrEnum):
+class AppealState(OpenWords):
     """Where a dispute about a verdict stands."""
 
     NONE = "none"
@@ -109,14 +125,14 @@ class AppealDecision(StrEnum):
     OVERTURN = "overturn"
 
 
-class BatchStatus(StrEnum):
+class BatchStatus(OpenWords):
     """Where a batch is; `completed` once every scan of it is final."""
 
     RUNNING = "running"
     COMPLETED = "completed"
 
 
-class EventType(StrEnum):
+class EventType(OpenWords):
     """What an event says has happened."""
 
     SCAN_COMPLETED = "scan.completed"
@@ -129,14 +145,14 @@ class EventType(StrEnum):
     PING = "ping"
 
 
-class EndpointState(StrEnum):
+class EndpointState(OpenWords):
     """Whether deliveries are made to an endpoint. Events are kept either way."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
 
 
-class DeliveryState(StrEnum):
+class DeliveryState(OpenWords):
     """Where one delivery is: it waits for its next attempt, arrived, or was given up."""
 
     PENDING = "pending"
@@ -144,7 +160,7 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-class Scope(StrEnum):
+class Scope(OpenWords):
     """What a key may do: submit scans, read its owner's records, decide appeals, or all of it."""
 
     SCAN = "scan"

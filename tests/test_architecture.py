@@ -17,7 +17,9 @@ HEAVY = ("torch", "open_clip", "openvino", "litestar", "sqlalchemy", "PIL", "num
 MAY_LOAD = {
     "sdk": (),
     "sdk.wire": (),
-    "sdk.command": (),
+    "sdk.commands.check": (),
+    "sdk.commands.completion": (),
+    "sdk.commands.mcp": (),
     "pinclip": (),
     "pinclip.cli": (),
     "pinclip.command": (),

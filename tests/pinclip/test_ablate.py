@@ -12,7 +12,7 @@ import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 from PIL import Image
 
-from pinclip import ablate, start
+from pinclip import ablate, arguments, command, start
 from pinclip.data.sets import open_set
 from pinclip.evidence import arms, fitting, splits
 from pinclip.evidence.ablation import Result
@@ -79,7 +79,7 @@ def class_tokens(images: Path, tower: Tower, tmp_path_factory: pytest.TempPathFa
 
 
 def run(argv: list[str], tower: Tower) -> int:
-    return ablate.command(argv, lambda: tower)
+    return ablate.run(arguments.ablate().parse_args(argv), lambda: tower)
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +183,8 @@ def test_report_runs_nothing(
     def no_tower() -> Tower:
         raise AssertionError("a report needs no tower")
 
-    status = ablate.command([str(images), "-o", str(tmp_path), "--report", *FEW], no_tower)
+    argv = [str(images), "-o", str(tmp_path), "--report", *FEW]
+    status = ablate.run(arguments.ablate().parse_args(argv), no_tower)
 
     assert status == 0
     assert capsys.readouterr().out == (done / "ablation.md").read_text()
@@ -196,7 +197,7 @@ def test_arms_that_lack_runs_are_named_and_not_judged(
     (tmp_path / "runs.jsonl").write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in kept))
     (tmp_path / "plan.json").write_bytes((done / "plan.json").read_bytes())
 
-    ablate.main([str(images), "-o", str(tmp_path), "--report", *FEW])
+    command.ablate([str(images), "-o", str(tmp_path), "--report", *FEW])
 
     assert result(tmp_path).incomplete == ("A3",)
     assert result(tmp_path).verdicts == ()

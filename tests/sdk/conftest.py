@@ -1,8 +1,13 @@
-"""A scripted pinclip server on loopback, a clock that only tests move, and both clients."""
+"""A scripted pinclip server on loopback, a clock that only tests move, and both clients.
+
+Either client is asked in the manners of a blocking one, so that one test serves both.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +19,7 @@ import pytest
 
 import sdk
 from sdk._clock import Clock
+from sdk._flows import Face
 from sdk.codes import PROBLEMS
 from sdk.wire import Upload
 
@@ -22,13 +28,17 @@ UPLOAD_ID = "upl_01J00000000000000000000000"
 
 
 class Reply(NamedTuple):
-    """What the server says, after `held_seconds`; `is_dropped` closes the connection half way."""
+    """What the server says, after `held_seconds`; `is_dropped` closes the connection half way.
+
+    With `byte_seconds` the body comes byte by byte, that far apart.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = {}  # noqa: RUF012 - never changed
     is_dropped: bool = False
     held_seconds: float = 0.0
+    byte_seconds: float = 0.0
 
 
 class Seen(NamedTuple):
@@ -52,8 +62,8 @@ class Origin:
         self.replies: list[Reply] = []
         self.release = threading.Event()
         """Until it is set, a request without a reply is left waiting."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.origin = self
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
@@ -70,37 +80,52 @@ class Origin:
         self._server.server_close()
 
 
-def _handler(origin: Origin) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # one packet an answer, or each waits 40 ms for an acknowledgement
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    origin: Origin
 
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            origin.seen.append(Seen(self.command, self.path, headers, body))
-            if not origin.replies:
-                origin.release.wait()
-                self.close_connection = True
-                return
-            self._send(origin.replies.pop(0))
 
-        def _send(self, reply: Reply) -> None:
-            origin.release.wait(reply.held_seconds)
-            self.send_response(reply.status)
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(reply.body) + reply.is_dropped))
-            self.end_headers()
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer, or each waits 40 ms for an acknowledgement
+    server: _Server
+
+    def _answer(self) -> None:
+        origin = self.server.origin
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        origin.seen.append(Seen(self.command, self.path, headers, body))
+        if not origin.replies:
+            origin.release.wait()
+            self.close_connection = True
+            return
+        self._send(origin.replies.pop(0))
+
+    def _send(self, reply: Reply) -> None:
+        self.server.origin.release.wait(reply.held_seconds)
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(reply.body) + reply.is_dropped))
+        self.end_headers()
+        if reply.byte_seconds:
+            self._dribble(reply)
+        else:
             self.wfile.write(reply.body)
-            self.close_connection = self.close_connection or reply.is_dropped
+        self.close_connection = self.close_connection or reply.is_dropped
 
-        do_GET = do_POST = _answer
+    def _dribble(self, reply: Reply) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            for byte in reply.body:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                if self.server.origin.release.wait(reply.byte_seconds):
+                    return
 
-        def log_message(self, *args: object) -> None:
-            pass
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer
 
-    return Handler
+    def log_message(self, *args: object) -> None:
+        pass
 
 
 class ManualClock(Clock):
@@ -120,19 +145,57 @@ class ManualClock(Clock):
 
 
 class Blocking:
-    """An AsyncClient with the manners of a Client, so that one test serves both."""
+    """An AsyncClient, or a part of one, with the manners of a Client."""
 
-    def __init__(self, **arguments: Any) -> None:
-        self._runner = asyncio.Runner()
-        self._client = sdk.AsyncClient(**arguments)
+    def __init__(
+        self, *, _part: Any = None, _runner: asyncio.Runner | None = None, **arguments: Any
+    ) -> None:
+        self._runner = _runner or asyncio.Runner()
+        self._part = sdk.AsyncClient(**arguments) if _part is None else _part
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._client, name)
-        return lambda *args, **named: self._runner.run(method(*args, **named))
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._part, name)
+        if isinstance(value, Face):
+            return Blocking(_part=value, _runner=self._runner)
+        if not callable(value):
+            return value
+        return lambda *args, **named: self._plain(value(*args, **named))
+
+    def _plain(self, found: Any) -> Any:
+        if inspect.iscoroutine(found):
+            return self._runner.run(found)
+        if hasattr(found, "__aiter__"):
+            return Iterated(found, self._runner)
+        return Blocking(_part=found, _runner=self._runner) if isinstance(found, Face) else found
 
     def end(self) -> None:
         self.close()
         self._runner.close()
+
+
+class Iterated:
+    """An async iterable in a plain loop."""
+
+    def __init__(self, items: Any, runner: asyncio.Runner) -> None:
+        self._items, self._runner = items, runner
+        self._iterator = aiter(items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        async def following() -> Any:
+            return await anext(self._iterator, None)
+
+        if (item := self._runner.run(following())) is None:
+            raise StopIteration
+        return item
+
+    def pages(self) -> Iterated:
+        return Iterated(self._items.pages(), self._runner)
+
+    def close(self) -> None:
+        self._runner.run(self._items.aclose())
 
 
 def scan(status: str = "completed", verdict: str | None = "likely_ai", **changes: Any) -> sdk.Scan:

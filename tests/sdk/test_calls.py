@@ -13,9 +13,12 @@ def test_upload_limit_is_that_of_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("remaining", "expected"), [(-1.0, 0), (0.0, 0), (0.9, 0), (1.0, 1), (29.9, 29), (900.0, 30)]
+    ("remaining", "expected"),
+    [(-1.0, 0), (0.0, 0), (1.2, 0), (1.25, 1), (20.0, 19), (30.1, 29), (900.0, 30)],
 )
-def test_hold_is_in_whole_seconds_and_within_the_limit(remaining: float, expected: int) -> None:
+def test_hold_is_in_whole_seconds_and_leaves_time_for_the_way_back(
+    remaining: float, expected: int
+) -> None:
     assert calls.hold(remaining) == expected
 
 
@@ -25,7 +28,8 @@ def test_hold_is_in_whole_seconds_and_within_the_limit(remaining: float, expecte
         pytest.param(10.0, 20.0, 1.0, id="answered at once: a second apart"),
         pytest.param(10.75, 20.0, 0.25, id="answered soon: the rest of the second"),
         pytest.param(15.0, 20.0, 0.0, id="held: look again at once"),
-        pytest.param(10.0, 10.5, 0.5, id="no longer than there is time"),
+        pytest.param(10.0, 10.75, 0.5, id="a last look shortly before the end"),
+        pytest.param(10.0, 10.25, None, id="no time for a look"),
         pytest.param(20.0, 20.0, None, id="time is up"),
     ],
 )

@@ -1,4 +1,4 @@
-"""sdk.command: what `pinclip check` prints for people and programs, and its exit statuses."""
+"""sdk.commands.check: what `pinclip check` prints for people and programs, and its statuses."""
 
 from __future__ import annotations
 
@@ -9,18 +9,10 @@ import msgspec
 import pytest
 
 import sdk
-from sdk.command import (
-    MEANINGS,
-    WORDS,
-    Exit,
-    Outcome,
-    check,
-    checked,
-    exit_code,
-    json_line,
-    line,
-    rate_in_words,
-)
+from sdk.commands.check import checked, exit_code
+from sdk.commands.check import main as check
+from sdk.commands.exits import MEANINGS, Exit
+from sdk.commands.words import WORDS, Outcome, json_line, line, rate_in_words
 
 from .conftest import SCAN_ID, ManualClock, Origin, Reply, accepted, failed, ok, problem, scan
 from .conftest import uploaded as taken

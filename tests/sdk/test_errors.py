@@ -11,6 +11,7 @@ import sdk
 from sdk import errors
 
 from .conftest import failed, scan
+from .test_client_parts import batch
 
 
 def test_drawing_shows_the_tree_as_it_is() -> None:
@@ -35,6 +36,7 @@ def test_drawing_shows_the_tree_as_it_is() -> None:
         sdk.NotFoundError("Gone.", status_code=404, request_id="req_1", retry_after=3.0),
         sdk.ScanFailed(failed()),
         sdk.ScanTimeout(scan("queued"), timeout=2),
+        sdk.BatchTimeout(batch("running"), timeout=2),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from sdk._retry import delay, may_retry, read_retry_after
+from sdk.codes import ProblemCode
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 
@@ -30,6 +31,20 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 )
 def test_may_retry_knows_which_trouble_passes(status: int | None, expected: bool) -> None:
     assert may_retry(status) is expected
+
+
+def test_may_retry_waits_for_the_same_request_that_is_under_way() -> None:
+    assert may_retry(409, code=ProblemCode.IDEMPOTENCY_IN_FLIGHT)
+    assert not may_retry(409, code=ProblemCode.STATE_CONFLICT)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(None, False), (408, False), (429, True), (500, False), (503, True)]
+)
+def test_may_retry_does_nothing_twice_that_may_have_been_done(
+    status: int | None, expected: bool
+) -> None:
+    assert may_retry(status, is_repeatable=False) is expected
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import trustme
 
 import sdk
 
-from .conftest import SCAN_ID, ManualClock, Origin, Reply, ok, problem, scan, uploaded
+from .conftest import SCAN_ID, ManualClock, Origin, Reply, accepted, ok, problem, scan, uploaded
 
+JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 PAGE = b"<html>Sign in</html>"
 
@@ -88,6 +89,8 @@ def test_page_of_a_proxy_is_told_from_a_refusal(
         pytest.param(Reply(200), "proxy", id="nothing"),
         pytest.param(ok({"id": "x"}), "update", id="half a scan"),
         pytest.param(ok([]), "update", id="another shape"),
+        pytest.param(Reply(200, ok(scan()).body[:-9], JSON), "proxy", id="truncated"),
+        pytest.param(Reply(200, b'{"id": "\xff"}', JSON), "proxy", id="not even text"),
         pytest.param(Reply(200, b"ab", {"Content-Encoding": "gzip"}), "proxy", id="broken gzip"),
     ],
 )
@@ -124,6 +127,52 @@ def test_lasting_trouble_is_not_asked_again(client: Any, origin: Origin, status:
         client.get(SCAN_ID)
 
     assert len(origin.seen) == 1
+
+
+def test_request_that_is_under_way_is_asked_for_again(
+    client: Any, origin: Origin, clock: ManualClock
+) -> None:
+    origin.will(problem("idempotency_in_flight"), accepted())
+
+    assert client.submit("https://example.org/a.jpg").status is sdk.Status.QUEUED
+
+    first, second = origin.seen
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert len(clock.slept) == 1
+
+
+@pytest.mark.parametrize("failure", ["dropped", "500"])
+def test_secret_is_not_rotated_twice_where_the_answer_is_lost(
+    client: Any, origin: Origin, failure: str
+) -> None:
+    lost = ok({})._replace(is_dropped=True) if failure == "dropped" else problem("internal")
+    origin.will(lost)
+
+    with pytest.raises(sdk.APIError):
+        client.webhooks.rotate("whk_1")
+
+    assert len(origin.seen) == 1
+
+
+def test_secret_is_rotated_later_where_the_server_is_busy(client: Any, origin: Origin) -> None:
+    origin.will(problem("rate_limited"), ok({"secret": "whsec_1"}))
+
+    assert client.webhooks.rotate_callback_secret().secret == "whsec_1"
+
+
+def test_what_an_earlier_try_deleted_is_deleted(client: Any, origin: Origin) -> None:
+    origin.will(problem("internal"), problem("not_found"))
+
+    client.scans.delete(SCAN_ID)
+
+    assert [seen.method for seen in origin.seen] == ["DELETE", "DELETE"]
+
+
+def test_what_never_was_cannot_be_deleted(client: Any, origin: Origin) -> None:
+    origin.will(problem("not_found"))
+
+    with pytest.raises(sdk.NotFoundError):
+        client.scans.delete(SCAN_ID)
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 4])
@@ -266,14 +315,29 @@ def secure_origin(authority: trustme.CA) -> Iterator[Origin]:
 
 
 def test_certificate_that_nobody_vouches_for_is_refused(
-    connect: Callable[..., Any], secure_origin: Origin
+    connect: Callable[..., Any], secure_origin: Origin, clock: ManualClock
 ) -> None:
     secure_origin.will(ok(scan()))
 
-    with pytest.raises(sdk.APIConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-        connect(base_url=secure_origin.url, api_key="hush", max_retries=0).get(SCAN_ID)
+    with pytest.raises(sdk.APITLSError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        connect(base_url=secure_origin.url, api_key="hush").get(SCAN_ID)
 
+    assert caught.value.code == "tls_failed"
+    assert "SSL_CERT_FILE" in caught.value.hint
     assert secure_origin.seen == []
+    assert clock.slept == []  # it will not be trusted a second later
+
+
+def test_server_without_tls_is_told_from_one_that_is_not_trusted(
+    connect: Callable[..., Any], origin: Origin
+) -> None:
+    address = origin.url.replace("http:", "https:")
+
+    with pytest.raises(sdk.APITLSError) as caught:
+        connect(base_url=address, api_key="hush").get(SCAN_ID)
+
+    assert "http://" in caught.value.hint
+    assert origin.seen == []
 
 
 def test_certificate_of_the_lent_client_is_taken(

@@ -7,6 +7,7 @@ import json
 import time
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from standardwebhooks import Webhook
 
@@ -14,6 +15,9 @@ import sdk
 from sdk.errors import APIResponseValidationError, WebhookSignatureError
 from sdk.webhooks import sign, unwrap
 from sdk.wire import EventType
+
+from .conftest import failed, scan
+from .test_client_parts import APPEAL, ENDPOINT, batch
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OTHER = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
@@ -96,7 +100,12 @@ def test_unwrap_refuses_every_flipped_bit_of_a_header(name: str) -> None:
 
 @pytest.mark.parametrize("age", [301, 86_400, -301])
 def test_unwrap_refuses_a_replayed_delivery(age: int) -> None:
-    assert "300 s" in refused(signed(at=NOW - age)).message
+    error = refused(signed(at=NOW - age))
+
+    # How far, and which way: a clock that is wrong can be told from a replay.
+    assert f"{abs(age)} s {'before' if age > 0 else 'after'} now" in error.message
+    assert "300 s" in error.message
+    assert "clock" in error.hint
 
 
 @pytest.mark.parametrize("age", [299, 0, -299])
@@ -173,7 +182,62 @@ def test_unwrap_refuses_a_forged_body_that_is_not_even_text() -> None:
     refused(signed(), body=b"\xff\xfe")
 
 
-@pytest.mark.parametrize("body", ["\xff", "[]", '{"type": "of.tomorrow"}'])
+DATA = {
+    "scan.completed": (sdk.ScanCompletedEvent, {"scan": scan()}),
+    "scan.failed": (sdk.ScanFailedEvent, {"scan": failed()}),
+    "scan.verdict_changed": (
+        sdk.ScanVerdictChangedEvent,
+        {"scan": scan(), "previous": "no_sign_of_ai", "cause": "rescore"},
+    ),
+    "appeal.created": (sdk.AppealCreatedEvent, {"appeal": APPEAL}),
+    "appeal.decided": (sdk.AppealDecidedEvent, {"appeal": APPEAL}),
+    "batch.completed": (sdk.BatchCompletedEvent, {"batch": batch()}),
+    "webhook.disabled": (sdk.WebhookDisabledEvent, {"endpoint": ENDPOINT}),
+    "ping": (sdk.PingEvent, {"endpoint": ENDPOINT}),
+}
+
+
+def delivered(kind: str, data: object) -> sdk.AnyEvent:
+    body = msgspec.json.encode({**EVENT, "type": kind, "data": data}).decode()
+    return unwrap(body, signed(body=body), SECRET, now=NOW)
+
+
+@pytest.mark.parametrize("kind", EventType)
+def test_each_type_of_event_has_its_own_struct_and_data(kind: EventType) -> None:
+    expected, data = DATA[kind]
+
+    event = delivered(kind, data)
+
+    assert type(event) is expected
+    assert event.type is kind
+    assert {name: getattr(event.data, name) for name in data} == data
+    assert isinstance(event, sdk.Event)
+
+
+def test_event_of_a_newer_server_is_no_error() -> None:
+    event = delivered("scan.of_tomorrow", {"scan": {"id": 7}, "more": [1]})
+
+    assert isinstance(event, sdk.UnknownEvent)
+    assert (event.id, event.type) == (ID, "scan.of_tomorrow")
+    assert event.fields == {"scan": {"id": 7}, "more": [1]}
+    assert event.data.scan is None
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EventType if kind != "ping"])
+def test_event_without_its_data_is_none(kind: str) -> None:
+    with pytest.raises(APIResponseValidationError, match="no event of this version"):
+        delivered(kind, {})
+
+
+def test_same_delivery_twice_has_the_same_id() -> None:
+    first, again = delivered("ping", {}), delivered("ping", {})
+
+    assert first.id == again.id == ID
+
+
+@pytest.mark.parametrize(
+    "body", ["\xff", "[]", "[" * 100_000, '{"type": "of.tomorrow"}', '{"id": "evt_1"}']
+)
 def test_signed_body_that_is_no_event_is_another_fault(body: str) -> None:
     with pytest.raises(APIResponseValidationError, match="no event of this version"):
         unwrap(body, signed(body=body), SECRET, now=NOW)
