@@ -1,0 +1,60 @@
+"""The pages of docs/ build into a site without a warning, and the site asks nobody for anything."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdk.environment import inherited
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)],
+        cwd=ROOT,
+        env=inherited(NO_MKDOCS_2_WARNING="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_every_page_of_the_reference_has_its_names(site: Path) -> None:
+    client = (site / "reference" / "client" / "index.html").read_text()
+    moderation = (site / "reference" / "moderation" / "index.html").read_text()
+
+    assert 'id="sdk.Client.check_many"' in client
+    assert 'id="sdk.AsyncClient.check"' in client
+    assert 'id="sdk.moderation.platform.Platform"' in moderation
+    # Examples are code, and no quotations, which is what three angle brackets are to Markdown.
+    assert "<blockquote>" not in client
+
+
+def test_what_pages_link_to_outside_docs_is_carried_along(site: Path) -> None:
+    page = (site / "operations" / "index.html").read_text()
+
+    assert 'href="../files/deploy/prometheus/alerts.yml"' in page
+    carried = site / "files" / "deploy" / "prometheus" / "alerts.yml"
+    assert carried.read_bytes() == (ROOT / "deploy" / "prometheus" / "alerts.yml").read_bytes()
+
+
+def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    loaded = re.compile(r'<(?:script|img|link|iframe)[^>]*(?:src|href)="https?://[^"]*"')
+    pages = list(site.rglob("*.html"))
+
+    found = {match for page in pages for match in loaded.findall(page.read_text())}
+
+    assert len(pages) > 30
+    assert {match for match in found if 'rel="canonical"' not in match} == set()
