@@ -23,10 +23,10 @@ FOLDER = ROOT / "sdk" / "moderation" / "platforms"
 LINES = 250
 ADAPTERS = {
     "jsonl": ("jsonl", "orders"),
-    "webhook": ("webhook", "webhook_inbox", "orders"),
+    "webhook": ("webhook", "webhook_inbox", "webhook_server", "orders"),
     "discord": ("discord", "discord_source", "discord_records"),
     "reddit": ("reddit", "reddit_connection", "reddit_posts", "reddit_flair"),
-    "mastodon": ("mastodon", "mastodon_calls"),
+    "mastodon": ("mastodon", "mastodon_calls", "mastodon_posts"),
     "bluesky": ("bluesky", "ozone"),
     "lemmy": ("lemmy", "lemmy_calls"),
 }

@@ -1,11 +1,12 @@
-"""Hooks of mkdocs.yml: what pages link to outside this folder is carried into the site.
+"""Hooks of mkdocs.yml: what a code host does by itself for files and folders, the site has too.
 
     docs/operations.md: [alerts](../deploy/prometheus/alerts.yml)
                                     |
     site: operations/ -> files/deploy/prometheus/alerts.yml, byte for byte
 
-On a code host the same links lead to the files themselves. A link to what is not there stays as
-it is, and the strict build refuses it.
+    docs/decisions/*.md, first lines --> decisions/index.md, a list
+
+A link to what is not there stays as it is, and the strict build refuses it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+DECISIONS = "decisions/index.md"
+HEADING = re.compile(r"^# (\d{4})\W*")
+NUMBER = re.compile(r"decisions/(?P<name>\d{4}-.*)")
 LINK = re.compile(r"\]\((?P<path>(?:\.\./)+[^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add every file of the repository that a page links to."""
+    """Add every file of the repository that a page links to, and the list of decisions."""
     wanted = {
         target
         for file in files.documentation_pages()
@@ -35,6 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     for target in sorted(wanted):
         files.append(File.generated(config, f"files/{target}", abs_src_path=str(ROOT / target)))
+    files.append(File.generated(config, DECISIONS, content=_decisions(files)))
     return files
 
 
@@ -50,6 +55,22 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         return f"]({up}"
 
     return LINK.sub(turned, markdown)
+
+
+def _decisions(files: Files) -> str:
+    """Return a page that leads to each decision, the newest first."""
+    lines = [
+        "# Decisions",
+        "",
+        "Why things are as they are; a record is superseded, never edited.",
+        "",
+    ]
+    for file in sorted(files.documentation_pages(), key=lambda file: file.src_uri, reverse=True):
+        number = NUMBER.match(file.src_uri)
+        if number is not None:
+            title = HEADING.sub(r"\1 ", file.content_string.partition("\n")[0])
+            lines.append(f"- [{title}]({number['name']})")
+    return "\n".join(lines)
 
 
 def _outside(source: str, path: str) -> str | None:

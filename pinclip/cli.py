@@ -9,6 +9,7 @@ command whose extra is missing says which to install. Standard library only.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +99,7 @@ class Refused(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` names and return its exit status; sys.argv by default."""
     try:
+        _open_what_is_closed()
         status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where a closed pipe is no crash
         return status
@@ -109,6 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_stdout()
+        sys.stderr.write("pinclip: no space is left where the output goes. Make room there.\n")
+        return USAGE
 
 
 def find(name: str) -> EntryPoint:
@@ -139,6 +147,13 @@ def _run(argv: list[str]) -> int:
         sys.stdout.write(f"pinclip {_installed().version}\n")
         return 0
     return _dispatch(name, rest)
+
+
+def _open_what_is_closed() -> None:
+    """Give a program that was started without stdout or stderr a place to write to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _dispatch(name: str, rest: list[str]) -> int:

@@ -79,7 +79,7 @@ class Batches(Face[M]):
             >>> client.batches.wait(batch).status
             <BatchStatus.COMPLETED: 'completed'>
         """
-        until = self._mode.clock.monotonic() + timeout
+        until = calls.deadline(self._mode.clock.monotonic(), timeout)
         return (yield from _completed(self._mode, batch, until=until, timeout=timeout))
 
     @verb
@@ -162,7 +162,7 @@ def _result(line: bytes) -> BatchResult | None:
         return None
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+    except calls.UNREADABLE as fault:
         raise APIResponseValidationError(
             f"A line of the batch's results cannot be read: {fault}.",
             hint="The server may be newer or older than this client: update both.",

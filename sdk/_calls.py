@@ -17,8 +17,10 @@ Knows nothing of connections, retries or keys: see _transport.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
@@ -38,6 +40,11 @@ LAST_LOOK_SECONDS = 0.25
 """What is left of a wait for the way of the last answer, so that it comes within the wait."""
 SHORTEST_SECONDS = 1.0
 """What a request has at least, so that `wait=0` asks once."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a body that is not what it should be."""
+ID_LIMIT = 255
+"""Most letters of an id: a server cuts off a longer path before it reads it."""
 
 T = TypeVar("T")
 _JSON = {"Content-Type": "application/json"}
@@ -84,7 +91,7 @@ def post(
     idempotency_key: str | None = None,
 ) -> Call[T]:
     """Return a POST of the body, under the caller's Idempotency-Key if there is one."""
-    encoded = None if body is None else _encoder.encode(body)
+    encoded = None if body is None else _encoded(body)
     headers = {**({} if body is None else _JSON), **_keyed(idempotency_key)}
     return Call("POST", path, reads, body=encoded, headers=headers)
 
@@ -106,7 +113,7 @@ def submit(
     headers = {**_JSON, **_keyed(idempotency_key), **_holding(wait_seconds)}
     if fresh:
         headers["Cache-Control"] = "no-cache"
-    body = _encoder.encode(request)
+    body = _encoded(request)
     return Call("POST", "/v1/scans", Scan, body=body, headers=headers, wait_seconds=wait_seconds)
 
 
@@ -129,8 +136,9 @@ def scan_path(scan_id: str) -> str:
 
 def segment(name: object, kind: str) -> str:
     """Return an id as part of a path; raises InputError for what cannot be one."""
-    if isinstance(name, str) and re.fullmatch(r"[\w.:@+-]*\w[\w.:@+-]*", name, re.ASCII):
-        return quote(name, safe=":")
+    text = name if isinstance(name, str) and len(name) <= ID_LIMIT else ""
+    if re.fullmatch(r"[\w.:@+-]*\w[\w.:@+-]*", text, re.ASCII):
+        return quote(text, safe=":")
     raise InputError(
         f"{str(name)[:60]!r} is not a {kind}'s id.",
         hint=f"Pass the id of the {kind} as text, such as {kind}.id.",
@@ -158,7 +166,7 @@ def source(x: object) -> str | Path | bytes:
 
 def load(path: Path) -> bytes:
     """Return the bytes of a file. Raises InputError if it is empty or too large, or OSError."""
-    with path.open("rb") as file:
+    with _opened(path) as file:
         data = file.read(UPLOAD_LIMIT_BYTES + 1)
     return image(data, name=str(path))
 
@@ -171,7 +179,7 @@ def digest(x: object) -> str:
     if isinstance(x, bytes):
         return hashlib.sha256(x).hexdigest()
     if isinstance(x, Path):
-        with x.open("rb") as file:
+        with _opened(x) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     if isinstance(x, str) and re.fullmatch(r"[0-9a-fA-F]{64}", x):
         return x.lower()
@@ -223,6 +231,13 @@ def urls(items: Iterable[str | ScanRequest], *, point: PointName) -> tuple[ScanR
     )
 
 
+def deadline(now: float, seconds: float) -> float:
+    """Return when the caller's time is up, never for `inf`; raises InputError for what is none."""
+    if math.isnan(seconds):
+        raise InputError(f"The time to wait is {seconds}.", hint="Use a number of seconds.")
+    return now + seconds
+
+
 def hold(remaining: float) -> int:
     """Return for how many whole seconds to ask the server to hold the next request."""
     return int(min(max(remaining - LAST_LOOK_SECONDS, 0.0), HOLD_LIMIT_SECONDS))
@@ -268,6 +283,26 @@ def image(data: object, *, name: str) -> bytes:
     if len(data) > UPLOAD_LIMIT_BYTES:
         raise InputError(f"{name} is larger than 20 MiB.", hint="Scale the image down.")
     return data
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except ValueError as error:  # such as a NUL in the name, which no system takes
+        raise InputError(
+            f"{str(path)[:60]!r} is not the name of a file: {error}.",
+            hint="Name a file that exists.",
+        ) from None
+
+
+def _encoded(body: msgspec.Struct) -> bytes:
+    try:
+        return _encoder.encode(body)
+    except UnicodeEncodeError:  # its own message would show the text, such as a URL's query
+        raise InputError(
+            "A text of the request has half a surrogate pair, which UTF-8 cannot hold.",
+            hint="Decode it anew; in a URL, write bytes that are no letters as %XX.",
+        ) from None
 
 
 def _holding(wait_seconds: int) -> dict[str, str]:

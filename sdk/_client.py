@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from . import _calls as calls
 from ._clock import Clock
 from ._flows import Blocking, RawBlocking, RawWaiting, Waiting
-from ._many import Checked, X, in_tasks, in_threads, need_room, patient
+from ._many import Checked, X, in_tasks, in_threads, need_many, need_room, patient
 from ._verbs import BytesOf, Verbs, terms
 from .settings import read
 from .wire import PointName, Priority, Scan
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 class Client(Verbs[Blocking]):
     """Checks images, and blocks meanwhile. Safe to share between threads; close it when done.
+
+    Not to be shared with a process that is forked: make one there. With a client that asked
+    before, both would read from the same connections, and each might get the other's answers.
 
     api_key and base_url default to PINCLIP_API_KEY and PINCLIP_BASE_URL. `timeout` is in seconds
     for each step of a request; one that asks the server to hold its answer has that time on top.
@@ -132,6 +135,7 @@ class Client(Verbs[Blocking]):
             https://example.org/picture.jpg likely_ai
         """
         need_room(concurrency)
+        need_many(items)
         asked = terms(
             self._mode,
             operating_point=operating_point,
@@ -231,6 +235,7 @@ class AsyncClient(Verbs[Waiting]):
         contextlib.aclosing: that cancels what is under way.
         """
         need_room(concurrency)
+        need_many(items)
         asked = terms(
             self._mode,
             operating_point=operating_point,

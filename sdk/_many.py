@@ -87,6 +87,15 @@ def need_room(concurrency: int) -> None:
         raise InputError(f"concurrency is {concurrency}.", hint="Use 1 or more.")
 
 
+def need_many(items: object) -> None:
+    """Raise InputError for one image, whose letters or bytes would be taken for many."""
+    if isinstance(items, str | bytes):
+        raise InputError(
+            f"check_many was given one {type(items).__name__}.",
+            hint="Pass a list, or use `check` for one image.",
+        )
+
+
 def in_threads(
     items: Iterable[X], check: Callable[[X], Scan], *, concurrency: int
 ) -> Generator[Checked[X], None, None]:
@@ -96,7 +105,7 @@ def in_threads(
     ends, be it that a verdict is held for half a minute that nobody wants any more.
     """
     todo: queue.SimpleQueue[tuple[int, X] | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[Checked[X] | Exception] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Checked[X] | BaseException] = queue.SimpleQueue()
     source = enumerate(items)
     threads = under_way = 0
     is_over, refused = False, None
@@ -127,7 +136,7 @@ def in_threads(
 
 def _work(
     todo: queue.SimpleQueue[tuple[int, X] | None],
-    done: queue.SimpleQueue[Checked[X] | Exception],
+    done: queue.SimpleQueue[Checked[X] | BaseException],
     check: Callable[[X], Scan],
 ) -> None:
     while (one := todo.get()) is not None:
@@ -136,7 +145,7 @@ def _work(
             done.put(Checked(item, check(item), index))
         except (PinclipError, OSError) as error:
             done.put(Checked(item, error, index))
-        except Exception as error:  # a fault of the program, which its own thread is to have
+        except BaseException as error:  # a fault, or an exit, which the caller's thread is to have
             done.put(error)
 
 
@@ -179,7 +188,7 @@ class _Run(Generic[X]):
         check: Callable[[X], Awaitable[Scan]],
         *,
         slots: asyncio.Semaphore,
-        done: asyncio.Queue[Checked[X] | Exception | int],
+        done: asyncio.Queue[Checked[X] | BaseException | int],
     ) -> None:
         self._check = check
         self.slots = slots
@@ -205,7 +214,7 @@ class _Run(Generic[X]):
                 count += 1
         except StopAsyncIteration:
             self.done.put_nowait(count)
-        except Exception as error:  # of the caller's own iterator
+        except BaseException as error:  # of the caller's own iterator
             self.done.put_nowait(error)
 
     async def _one(self, item: X, index: int) -> None:
@@ -213,7 +222,7 @@ class _Run(Generic[X]):
             self.done.put_nowait(Checked(item, await self._check(item), index))
         except (PinclipError, OSError) as error:
             self.done.put_nowait(Checked(item, error, index))
-        except Exception as error:  # a fault of the program, which its own task is to have
+        except BaseException as error:  # a fault, which the caller's task is to have
             self.done.put_nowait(error)
 
 
@@ -226,8 +235,8 @@ async def _each(items: Iterable[X] | AsyncIterable[X]) -> AsyncIterator[X]:
             yield item
 
 
-def _sound(one: Checked[X] | Exception) -> Checked[X]:
-    if isinstance(one, Exception):
+def _sound(one: Checked[X] | BaseException) -> Checked[X]:
+    if isinstance(one, BaseException):
         raise one
     return one
 

@@ -17,6 +17,8 @@ from .wire import Receipt, Scan, ScanList, Status, Verdict
 
 RETRY_SECONDS = 2.0
 """When to come back after a stream has broken off, unless the server says otherwise."""
+RETRY_LIMIT_SECONDS = 60.0
+"""Longest time that it may say."""
 SILENCE_SECONDS = 30
 """How much longer than usual a stream may be silent: the server says something every 15 s."""
 FRUITLESS_LIMIT = 3
@@ -147,7 +149,8 @@ def _followed(scan: Scan | str) -> Stream[Scan]:
             message = parser.feed(line)
             if message is None:
                 continue
-            last, retry = message.id or last, message.retry_seconds or retry
+            last = message.id or last
+            retry = min(message.retry_seconds or retry, RETRY_LIMIT_SECONDS)
             state = _state(message)
             yield Emit(state)
             if state.status.is_final:
@@ -183,7 +186,7 @@ def _events(scan: Scan | str, last: str) -> Call[None]:
 def _state(message: _sse.Message) -> Scan:
     try:
         return _decoder.decode(message.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+    except calls.UNREADABLE as fault:
         raise APIResponseValidationError(
             f"The event {message.id or '-'} of a scan is no Scan: {fault}.",
             hint="The server may be newer or older than this client: update both.",

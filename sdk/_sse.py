@@ -7,7 +7,11 @@ Lines come as bytes without their end: JSON may hold letters that `str.splitline
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+_IN_HEADER = re.compile(rb"[\x21-\x7e]{0,255}")
+"""What can be sent back as Last-Event-ID; the standard takes more, no header does."""
 
 
 class Message(NamedTuple):
@@ -34,8 +38,8 @@ class Parser:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-        elif name == b"id" and b"\0" not in value:
-            self._id = value.decode("latin-1")
+        elif name == b"id" and _IN_HEADER.fullmatch(value):
+            self._id = value.decode("ascii")
         elif name == b"retry" and value.isdigit():
             self._retry = int(value[:9]) / 1000
         return None

@@ -28,7 +28,7 @@ import httpx
 import msgspec
 
 from . import _retry, _tracing
-from ._calls import NOTHING, Call
+from ._calls import NOTHING, UNREADABLE, Call
 from ._clock import Clock
 from .codes import ProblemCode
 from .environment import SettingsError
@@ -39,6 +39,7 @@ from .errors import (
     APIStatusError,
     APITimeoutError,
     APITLSError,
+    InputError,
     of_status,
 )
 from .settings import ClientSettings
@@ -59,6 +60,10 @@ NOT_TRUSTED = (
     "This machine does not trust the server's certificate: set SSL_CERT_FILE to your authority's, "
     "or pass http_client=httpx.Client(verify=...)."
 )
+MOVED = (
+    "Redirects are not followed: set PINCLIP_BASE_URL to where this one leads, most often the "
+    "same address with https://."
+)
 NOT_TLS = "The other end does not speak TLS as this one does: is it an http:// address?"
 
 
@@ -72,6 +77,8 @@ class Answer(NamedTuple):
 
 LEAST_SECONDS = 0.001
 """A timeout of 0 would mean none to a socket."""
+LONGEST_SECONDS = 86_400.0
+"""Longest limit of one step; a system's clock takes no more than some years."""
 PIECE_BYTES = 64 * 1024
 """How much of a body is sent before the time is looked at again."""
 
@@ -80,6 +87,7 @@ NoAnswer = APIConnectionError | APIResponseValidationError
 Arguments = dict[str, Any]
 """What httpx builds a request of."""
 A = TypeVar("A")
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 
 class Plan:
@@ -87,7 +95,7 @@ class Plan:
 
     def __init__(self, settings: ClientSettings, *, timeout: float, max_retries: int) -> None:
         self._base = settings.base_url.rstrip("/")
-        self._timeout = timeout
+        self._timeout = _limit(timeout)
         self._max_retries = max_retries
         self._headers = {"Accept": "application/json", "User-Agent": _user_agent()}
         if settings.api_key:
@@ -99,6 +107,8 @@ class Plan:
             "trust_env": not _is_loopback(parts.hostname or ""),
             # Without TLS there is nothing to verify, and loading certificates takes 40 ms.
             "verify": parts.scheme == "https",
+            # Each caller says how much is under way at a time: none waits for another's connection.
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=100),
         }
         """How to open an HTTP client for this server."""
         _refuse_unreadable(self._base)
@@ -106,7 +116,7 @@ class Plan:
     def changed(self, *, timeout: float | None, max_retries: int | None) -> Plan:
         """Return the same plan with these in place of its own, where they are given."""
         other = copy.copy(self)
-        other._timeout = self._timeout if timeout is None else timeout
+        other._timeout = self._timeout if timeout is None else _limit(timeout)
         other._max_retries = self._max_retries if max_retries is None else max_retries
         return other
 
@@ -129,7 +139,7 @@ class Plan:
         # Waiting for a free connection of our own is no fault of the server's: it has no limit.
         step, read, pool = self._timeout, self._timeout + call.wait_seconds, None
         if call.until is not None:
-            left = max(call.until - now, LEAST_SECONDS)
+            left = min(max(call.until - now, LEAST_SECONDS), LONGEST_SECONDS)
             step, read, pool = min(step, left), min(read, left), left
         return httpx.Timeout(step, read=read, pool=pool)
 
@@ -167,7 +177,7 @@ class Transport:
         self._plan = plan
         self._clock = clock
         self._is_lent = http is not None
-        self._http = SyncHttp(**plan.http) if http is None else http
+        self._http = _made(SyncHttp, plan) if http is None else http
 
     def changed(self, *, timeout: float | None, max_retries: int | None) -> Transport:
         """Return one with other options over the same connections, which it leaves open."""
@@ -263,7 +273,7 @@ class AsyncTransport:
         self._plan = plan
         self._clock = clock
         self._is_lent = http is not None
-        self._http = AsyncHttp(**plan.http) if http is None else http
+        self._http = _made(AsyncHttp, plan) if http is None else http
 
     def changed(self, *, timeout: float | None, max_retries: int | None) -> AsyncTransport:
         """Return one with other options over the same connections, which it leaves open."""
@@ -447,7 +457,7 @@ def outcome(call: Call[T], answer: Answer | NoAnswer, *, attempt: int = 0) -> tu
     elif 200 <= answer.status < 300 or _is_deleted(call, answer, attempt):
         try:
             return _read(call, answer.body), answer
-        except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        except UNREADABLE as fault:
             error = _not_understood(call, answer, fault)
     else:
         error = _refused(call, answer)
@@ -476,15 +486,19 @@ def _refused(call: Call[Any], answer: Answer) -> APIStatusError:
         status_code=answer.status,
         problem=problem,
         request_id=(problem and problem.request_id) or answer.headers.get("x-request-id"),
-        hint=problem.hint if problem else NOT_PINCLIP,
+        hint=problem.hint if problem else _not_ours(answer),
         retry_after=_retry_after(answer),
     )
+
+
+def _not_ours(answer: Answer) -> str:
+    return MOVED if answer.status in (301, 302, 303, 307, 308) else NOT_PINCLIP
 
 
 def _problem(answer: Answer) -> Problem | None:
     try:
         return msgspec.json.decode(answer.body, type=Problem)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -540,10 +554,33 @@ def _retry_after(answer: Answer) -> float | None:
     return _retry.read_retry_after(headers.get("retry-after"), date=headers.get("date"))
 
 
+def _limit(seconds: float) -> float:
+    """Return a limit that a socket takes; raises InputError."""
+    if not seconds > 0:
+        raise InputError(f"timeout is {seconds}.", hint="Use seconds, more than 0.")
+    return min(seconds, LONGEST_SECONDS)
+
+
+def _made(kind: type[H], plan: Plan) -> H:
+    """Return an HTTP client; raises SettingsError if the environment stands in the way."""
+    try:
+        # Made here, as httpx would pass over SSL_CERT_FILE where it passes over proxies.
+        verify = httpx.create_ssl_context() if plan.http["verify"] else False
+        return kind(**{**plan.http, "verify": verify})
+    except OSError as error:
+        fault = f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}."
+        todo = "Set it to a file, or a folder, of certificates in PEM, or unset it."
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        said = str(error).rstrip(".")
+        fault = f"HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used: {said}."
+        todo = "Set it to what httpx takes, such as http://127.0.0.1:3128, or unset it."
+    raise SettingsError([f"{fault} {todo}"])
+
+
 def _refuse_unreadable(base_url: str) -> None:
     try:
-        httpx.URL(base_url)
-    except httpx.InvalidURL as error:
+        httpx.URL(base_url).raw_host.decode("ascii").encode("idna")  # as a socket would
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise SettingsError([f"PINCLIP_BASE_URL (base_url) cannot be used: {error}."]) from None
 
 

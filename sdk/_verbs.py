@@ -24,6 +24,7 @@ from ._models import Models
 from ._scans import Scans
 from .errors import (
     BYTES_HELP,
+    APIResponseValidationError,
     APIStatusError,
     APITimeoutError,
     InputError,
@@ -217,7 +218,7 @@ class Verbs(Face[M]):
             >>> client.wait(scan.id, timeout=30).verdict
             <Verdict.LIKELY_AI: 'likely_ai'>
         """
-        until = self._mode.clock.monotonic() + timeout
+        until = calls.deadline(self._mode.clock.monotonic(), timeout)
         return (yield from waited(self._mode, scan, until=until, timeout=timeout))
 
     @verb
@@ -290,7 +291,7 @@ def checked(
     bytes_of: BytesOf | None,
 ) -> Flow[Scan]:
     """Return a finished scan within `wait` seconds, of the caller's bytes if need be."""
-    until = mode.clock.monotonic() + wait
+    until = calls.deadline(mode.clock.monotonic(), wait)
     try:
         return (yield from _checked(mode, x, asked=asked, until=until, wait=wait))
     except (ScanFailed, APIStatusError) as error:
@@ -393,6 +394,11 @@ def looked_up(
             sha256=tuple(digests[start : start + LOOKUP_LIMIT]), operating_point=point
         )
         answer = yield from send(calls.post("/v1/lookups", LookupList, asked))
+        if tuple(one.sha256 for one in answer.data) != asked.sha256:
+            raise APIResponseValidationError(
+                "POST /v1/lookups was answered about other images than were asked for.",
+                hint="Update the server.",
+            )
         found += answer.data
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -22,8 +23,13 @@ class ClientSettings(Struct, frozen=True, kw_only=True):
         """Yield a sentence for each rule that these values break."""
         if not _is_address(self.base_url):
             yield (
-                f"PINCLIP_BASE_URL (base_url) is {self.base_url.split('?')[0]!r}: set it to an "
+                f"PINCLIP_BASE_URL (base_url) is {_shown(self.base_url)!r}: set it to an "
                 "http or https address without a query, such as http://127.0.0.1:8417."
+            )
+        elif self.api_key and "@" in urlsplit(self.base_url).netloc:
+            yield (
+                "PINCLIP_BASE_URL (base_url) has a user name, which would be sent in the place of "
+                "PINCLIP_API_KEY (api_key): take one of them away."
             )
         if not all("!" <= letter <= "~" for letter in self.api_key):
             yield (
@@ -41,6 +47,11 @@ def read(*, api_key: str | None = None, base_url: str | None = None) -> ClientSe
     given = {"PINCLIP_API_KEY": api_key, "PINCLIP_BASE_URL": base_url}
     environ.update({name: text for name, text in given.items() if text is not None})
     return load(ClientSettings, environ)
+
+
+def _shown(text: str) -> str:
+    """Return an address without what may be secret: name, password, query."""
+    return re.sub(r"//[^/?#]*@", "//", text).split("?")[0]
 
 
 def _is_address(text: str) -> bool:

@@ -25,9 +25,8 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping
 from hashlib import sha256
 
-import msgspec
-
 from . import events
+from ._calls import UNREADABLE
 from .errors import APIResponseValidationError, InputError, WebhookSignatureError
 from .events import AnyEvent
 
@@ -146,7 +145,7 @@ def _signature(key: bytes, event_id: str, timestamp: str, body: bytes) -> str:
 def _event(body: bytes) -> AnyEvent:
     try:
         return events.read(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise APIResponseValidationError(
             f"The delivery is signed, but its body is no event of this version: {error}",
             hint="Update the SDK to the server's version.",

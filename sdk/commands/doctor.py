@@ -175,8 +175,11 @@ def _ask(settings: ClientSettings, path: str) -> Answer | Exception:
     """Return what comes back from a path, whatever its status, or why nothing does."""
     from sdk._transport import Plan, Transport
 
-    plan = Plan(settings, timeout=TIMEOUT_SECONDS, max_retries=0)
-    call, transport = get(path, Health), Transport(plan, clock=Clock(), http=None)
+    try:
+        plan = Plan(settings, timeout=TIMEOUT_SECONDS, max_retries=0)
+        call, transport = get(path, Health), Transport(plan, clock=Clock(), http=None)
+    except SettingsError as error:
+        return error
     try:
         return transport.look(call)
     finally:
@@ -215,7 +218,7 @@ def _encryption(settings: ClientSettings) -> Finding:
 def _clock(answer: Answer, *, now: float) -> Finding:
     try:
         skew = now - parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return _skipped("clock", "the server does not say what time it is")
     if abs(skew) <= SKEW_SECONDS:
         return _ok("clock", "as the server's")
@@ -282,6 +285,7 @@ def _part(name: str, facts: Any) -> Finding:
     told = {
         f"{one.get('model')} on {one.get('device')} ({one.get('engine')}, {one.get('precision')})"
         for one in workers
+        if isinstance(one, dict)
     }
     return _ok(name, f"{len(workers)} alive: {'; '.join(sorted(told))}")
 
@@ -352,7 +356,10 @@ def _read(answer: Answer, kind: type[S]) -> S | None:
 
 def _shown(url: str) -> str:
     """Return an address without the name and password that may stand in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+    except ValueError:
+        return "(an address that cannot be read)"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 

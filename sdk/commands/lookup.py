@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,12 @@ from msgspec.structs import asdict
 
 from sdk._calls import digest
 from sdk._client import Client
+from sdk.errors import PinclipError
 from sdk.wire import Lookup
 
-from .exits import EXIT_OF_VERDICT, GRAVEST, MEANINGS, Exit, together
+from .exits import EXIT_OF_VERDICT, GRAVEST, MEANINGS, Exit, exit_of, together
 from .shell import add_point, asking, attempt, opened
-from .words import encoded, error_facts, known, printable
+from .words import encoded, error_facts, known, printable, sentence
 
 STATUSES = {
     **MEANINGS,
@@ -39,13 +41,13 @@ class Found(NamedTuple):
     """One input, and what is known of it; `verdict` is None where that is nothing."""
 
     name: str
-    result: Lookup | OSError
+    result: Lookup | OSError | PinclipError
 
     @property
     def exit(self) -> Exit:
         """The exit status if this were the only input."""
-        if isinstance(self.result, OSError):
-            return Exit.USAGE
+        if isinstance(self.result, Exception):
+            return exit_of(self.result)
         verdict = self.result.verdict
         return Exit.SCAN_FAILED if verdict is None else EXIT_OF_VERDICT[verdict]
 
@@ -57,12 +59,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def looked_up(client: Client, names: Sequence[str], *, private: bool = False) -> list[Found]:
-    """Return what is known of each file or sha256, in order. Raises APIError."""
+    """Return what is known of each file or sha256, in order, or why that cannot be asked."""
     digests = [_digest(name) for name in names]
     asked = [one for one in digests if isinstance(one, str)]
-    answers = iter(client.lookup_many(asked, private=private))
+    answers: Iterator[Lookup | PinclipError]
+    try:
+        answers = iter(client.lookup_many(asked, private=private))
+    except PinclipError as error:
+        answers = repeat(error)
     return [
-        Found(name, one if isinstance(one, OSError) else next(answers))
+        Found(name, next(answers) if isinstance(one, str) else one)
         for name, one in zip(names, digests, strict=True)
     ]
 
@@ -77,15 +83,20 @@ def _run(options: argparse.Namespace) -> Exit:
 
 def _show(found: Found, *, as_json: bool) -> None:
     name, result = found
-    if isinstance(result, OSError):
-        why = f"{result.strerror or result}. Name a file that can be read, or a sha256."
+    if isinstance(result, Exception):
+        facts = error_facts(result)
+        if isinstance(result, OSError):
+            why = f"{result.strerror or result}. Name a file that can be read, or a sha256."
+            facts["message"] = why
+        else:
+            why = sentence(result)
         sys.stderr.write(printable(f"pinclip: {name}: {why}") + "\n")
-        told = {"input": printable(name), "error": {**error_facts(result), "message": why}}
+        told = {"input": printable(name), "error": facts}
     else:
         told = {"input": printable(name), **asdict(result)}
     if as_json:
         sys.stdout.write(encoded(told) + "\n")
-    elif not isinstance(result, OSError):
+    elif not isinstance(result, Exception):
         said = NOT_KNOWN if result.verdict is None else known(result)
         sys.stdout.write(printable(f"{name}: {said}") + "\n")
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -24,6 +26,8 @@ from sdk.errors import InputError
 from .words import encoded
 
 NOTHING = msgspec.Raw()
+HEAD = b'{"id":"'
+"""How each line begins, also one that was cut off."""
 
 
 class Line(Struct, frozen=True):
@@ -41,7 +45,9 @@ class Results:
     def __init__(self, path: Path) -> None:
         """Open OUT and mend it. Raises InputError if it is not ours or is in use; OSError."""
         self.answered: dict[str, str] = {}
-        self._path = path
+        # Where a link leads to, since that is what a mended file takes the place of.
+        self._path = Path(os.path.realpath(path))
+        _need_file(path)
         self._file = _held(path.open("a+b"), path)
         try:
             self._mend()
@@ -71,7 +77,10 @@ class Results:
         self.close()
 
     def _mend(self) -> None:
-        kept = [line for line in self._lines() if self._is_answer(line)]
+        if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+            raise _in_use(self._path)  # another run has replaced it since we opened it
+        answers = (line for line in self._lines() if self._is_answer(line))
+        kept = [line.removesuffix(b"\n") + b"\n" for line in answers]
         size = sum(map(len, kept))
         if size == os.fstat(self._file.fileno()).st_size:
             return
@@ -79,6 +88,7 @@ class Results:
         mended = _held(beside.open("w+b"), beside)
         mended.writelines(kept)
         mended.flush()
+        shutil.copymode(self._path, beside)
         os.fsync(mended.fileno())
         beside.replace(self._path)
         self._file.close()
@@ -86,12 +96,22 @@ class Results:
 
     def _lines(self) -> list[bytes]:
         self._file.seek(0)
-        return [line for line in self._file if line.endswith(b"\n")]
+        return [line for line in self._file if not self._is_torn(line)]
+
+    def _is_torn(self, text: bytes) -> bool:
+        """Tell whether a line is a beginning of ours, cut off; a foreign file ends in none."""
+        if text.endswith(b"\n") or not text.startswith(HEAD[: len(text)]):
+            return False
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return True
+        return False
 
     def _is_answer(self, text: bytes) -> bool:
         try:
             line = msgspec.json.decode(text, type=Line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             line = None
         if line is None or bool(line.scan) == bool(line.error):
             raise InputError(
@@ -109,7 +129,15 @@ def _held(file: BinaryIO, path: Path) -> BinaryIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise InputError(
-            f"Another run is writing {path}.", hint="Wait for it, or name another OUT."
-        ) from None
+        raise _in_use(path) from None
     return file
+
+
+def _in_use(path: Path) -> InputError:
+    return InputError(f"Another run is writing {path}.", hint="Wait for it, or name another OUT.")
+
+
+def _need_file(path: Path) -> None:
+    """Raise InputError for a device, a pipe or a folder; what is not there yet can be made."""
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path} is not a file.", hint="Name a file as OUT, such as out.jsonl.")

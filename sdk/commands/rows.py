@@ -65,7 +65,7 @@ def _of_text(file: TextIO, folder: Path) -> Iterator[Row]:
 
 def _of_csv(file: TextIO, folder: Path) -> Iterator[Row | Broken]:
     lines = csv.reader(file)
-    header = [name.strip().lower() for name in next(lines, [])]
+    header = [name.strip().lower() for name in _header(lines)]
     if not set(COLUMNS) & set(header):
         raise InputError(
             f"{file.name} has the columns {', '.join(map(printable, header)) or '(none)'}.",
@@ -81,6 +81,15 @@ def _of_csv(file: TextIO, folder: Path) -> Iterator[Row | Broken]:
             return
         if fields:
             yield _of_fields(lines.line_num, header, fields, folder)
+
+
+def _header(lines: Iterator[list[str]]) -> list[str]:
+    try:
+        return next(lines, [])
+    except csv.Error as error:
+        raise InputError(
+            f"The first line is not CSV: {error}.", hint="Name the columns there, such as id,url."
+        ) from None
 
 
 def _of_fields(number: int, header: list[str], fields: list[str], folder: Path) -> Row | Broken:

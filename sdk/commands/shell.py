@@ -9,6 +9,8 @@ stdout is data, stderr is talk. An error of the SDK is a sentence and a status, 
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import sys
 from collections.abc import Callable, Mapping
 
@@ -25,6 +27,7 @@ WAIT_LIMIT_SECONDS = 86_400
 
 def attempt(act: Callable[[], Exit], *, prog: str = "pinclip") -> int:
     """Do the command's work and return its status; an error of the SDK is told in a sentence."""
+    _let_all_letters_out()
     try:
         return act()
     except SettingsError as error:
@@ -36,6 +39,26 @@ def attempt(act: Callable[[], Exit], *, prog: str = "pinclip") -> int:
         return refuse(f"{what}. Name a file that can be used.", exit=Exit.USAGE, prog=prog)
     except PinclipError as error:
         return refuse(sentence(error), exit=exit_of(error), prog=prog)
+
+
+def _let_all_letters_out() -> None:
+    """Have stdout write \\uXXXX where its encoding is not UTF-8: no letter may end a command.
+
+    That is JSON as well, and JSON in another encoding would be none.
+    """
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and codecs.lookup(out.encoding).name != "utf-8":
+        codecs.register_error("pinclip.json", _as_json)
+        out.reconfigure(encoding="ascii", errors="pinclip.json")
+
+
+def _as_json(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    import json  # takes 10 ms, which hardly any terminal makes us spend
+
+    letters = error.object[error.start : error.end]
+    return json.dumps(letters)[1:-1], error.end
 
 
 def refuse(*sentences: str, exit: Exit, prog: str = "pinclip") -> int:

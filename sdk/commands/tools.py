@@ -89,7 +89,10 @@ def picture(name: str, roots: Sequence[Path]) -> bytes:
 
     Raises ToolError for any other file, InputError if it is too large, OSError.
     """
-    path = (roots[0] / name).resolve()
+    try:
+        path = (roots[0] / name).resolve()
+    except (ValueError, RuntimeError) as error:  # a NUL in the name; links that lead in a circle
+        raise ToolError(f"{name!r} is not the name of a file. Name a picture.") from error
     if not any(path.is_relative_to(root) for root in roots):
         allowed = ", ".join(map(str, roots))
         raise ToolError(

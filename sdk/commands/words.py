@@ -78,7 +78,9 @@ def error_facts(error: Exception) -> dict[str, Any]:
     """Return what a program should know of an error: code, message, hint, and the scan if any."""
     told: dict[str, Any] = {"code": "file_unreadable", "message": sentence(error), "hint": ""}
     if isinstance(error, PinclipError):
-        told = {"code": error.code, "message": error.message, "hint": error.hint}
+        # Names of files may hold bytes that are no letters, which JSON cannot.
+        message = printable(error.message)
+        told = {"code": error.code, "message": message, "hint": printable(error.hint)}
     if isinstance(error, ScanFailed):
         told["scan_id"] = error.scan.id
     if isinstance(error, ScanTimeout | APIError) and error.scan_id:

@@ -4,6 +4,7 @@
     what was decided     --may_plan--> is there anything new to do?
     what was done lately --braked-->   why one more would be too many
     age of an action     --pace-->     seconds until its scans are asked about again
+                         --patience--> seconds until it is tried again
     scans then and now   --fallen-->   why the action has no ground any more
 
 Decides about what it is given; asks nobody and writes nothing down.
@@ -14,14 +15,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdk.errors import PinclipError
-from sdk.wire import Scan
+from sdk.wire import AppealState, Scan
 
 from .journal import IN_FORCE, Entry, Mode, Seen, State
 from .platform import Action, ActionKind
 from .policy import Brake, Decision, Looked
 from .report import DAY_SECONDS
 
+SETTLED = (State.REJECTED, State.UNDONE, State.KEPT)
+"""States in which somebody has said that an image is no ground for an action."""
 YOUNG_SECONDS = 3600.0
+WATCHED_DAYS = 30
+RETRY_SECONDS = 300.0
+"""When what the platform gave no answer to is tried again."""
 
 
 def planned(decision: Decision, mode: Mode) -> State:
@@ -31,6 +37,16 @@ def planned(decision: Decision, mode: Mode) -> State:
     if mode is Mode.REVIEW or decision.needs_human:
         return State.WAITING
     return State.INTENDED
+
+
+def unsettled(looked: Sequence[Looked], entries: Sequence[Entry]) -> list[Looked]:
+    """Return the images of an item that nobody has said to be no ground for an action."""
+    settled = {entry.action.sha256 for entry in entries if entry.state in SETTLED}
+    return [
+        each
+        for each in looked
+        if not isinstance(each.result, Scan) or each.result.input.sha256 not in settled
+    ]
 
 
 def may_plan(action: Action, entries: Sequence[Entry]) -> bool:
@@ -56,22 +72,37 @@ def braked(brake: Brake, *, in_10_minutes: int, in_a_day: int) -> str:
 
 
 def pace(age_seconds: float) -> float:
-    """Return how long to wait before a scan is looked at again: most appeals come early."""
+    """Return how long to wait before a scan is looked at again: most appeals come early.
+
+    Infinite in the end: from then on only the server's events tell.
+    """
     if age_seconds < YOUNG_SECONDS:
         return 30.0
-    return 600.0 if age_seconds < DAY_SECONDS else DAY_SECONDS / 4
+    if age_seconds < DAY_SECONDS:
+        return 600.0
+    return DAY_SECONDS / 4 if age_seconds < WATCHED_DAYS * DAY_SECONDS else float("inf")
 
 
-def fallen(entry: Entry, seen: Seen, fresh: Sequence[Looked], decision: Decision) -> str:
+def patience(age_seconds: float) -> float:
+    """Return how long to wait before an action is tried again that was perhaps taken."""
+    return min(max(age_seconds, RETRY_SECONDS), DAY_SECONDS)
+
+
+def fallen(
+    entry: Entry, seen: Seen, fresh: Sequence[Looked], decision: Decision, *, ground: Scan
+) -> str:
     """Return why an action has no ground any more, or nothing.
 
-    A policy that was changed since is no reason, nor is an image that could not be looked at.
+    `seen` and `fresh` are the item as it was looked at last, then and now; `ground` is the scan now
+    that the action rests on. A policy that was changed since is no reason, nor is an image that
+    could not be looked at.
     """
     action = entry.action
     if _supports(decision, action.kind):
         return ""
-    pairs = zip(seen.looked, fresh, strict=True)
-    if change := next(filter(None, (_changed(old.result, new.result) for old, new in pairs)), ""):
+    pairs = [(old.result, new.result) for old, new in zip(seen.looked, fresh, strict=True)]
+    pairs.append((entry.scan, ground))
+    if change := next(filter(None, (_changed(old, new) for old, new in pairs)), ""):
         return change
     if seen.item.revision == entry.item.revision or _supports(seen.decision, action.kind):
         return ""
@@ -85,10 +116,14 @@ def _supports(decision: Decision, kind: ActionKind) -> bool:
     return decision.action is not None and decision.action.severity >= kind.severity
 
 
+def _is_overturned(scan: Scan) -> bool:
+    return scan.appeal.state is AppealState.OVERTURNED
+
+
 def _changed(old: Scan | PinclipError, new: Scan | PinclipError) -> str:
     if not isinstance(old, Scan) or not isinstance(new, Scan):
         return ""
-    if (old.verdict, old.appeal.state) == (new.verdict, new.appeal.state):
-        return ""
+    if (old.verdict, _is_overturned(old)) == (new.verdict, _is_overturned(new)):
+        return ""  # an appeal that is open, or was turned down, has changed nothing
     before, after = old.verdict, new.verdict
     return f"scan {old.id} was {before}, now {new.id} is {after} (appeal: {new.appeal.state})"

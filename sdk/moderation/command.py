@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import getpass
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from sdk.commands.exits import Exit, exit_of
 from sdk.commands.words import printable
@@ -34,7 +36,6 @@ from . import plugins
 from .clock import SystemClock
 from .journal import Entry, Journal, JournalError, JournalInUse, Made, Mode, State
 from .platform import PermissionLost, PlatformError, Plugin
-from .policy import Terms
 from .report import DAY_SECONDS, REPORT_DAYS, lines, make_report
 from .rules import PolicyError
 from .runner import EnforceRefused, Runner, enter
@@ -46,6 +47,7 @@ JOURNAL = Path("pinclip-bot.db")
 UNDO_SECONDS = 60.0
 """How long `undo` waits for a running bot to do it."""
 POLL_SECONDS = 0.5
+_JUDGED = {"approve": "approved", "reject": "rejected"}
 _UNITS = {"m": 60.0, "h": 3600.0, "d": DAY_SECONDS}
 _MEANINGS = {
     0: "done",
@@ -106,7 +108,7 @@ async def _follow(
 ) -> None:
     from sdk import AsyncClient
 
-    async with AsyncClient() as client:
+    async with AsyncClient(operating_point=chosen.terms.operating_point) as client:
         wanted = None if mode is None else Mode(mode)
         runner = Runner(platform, chosen.policy, client, journal, mode=wanted, terms=chosen.terms)
         await runner.run(stop)
@@ -120,11 +122,19 @@ async def _opened(
 
 
 def _on_signals() -> asyncio.Event:
-    """Return an event that Ctrl-C and SIGTERM set, so that what was begun is ended."""
+    """Return an event that Ctrl-C and SIGTERM set, so that what was begun is ended.
+
+    The second time they end the process, as ever: the platform may not answer for long.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop_once(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop_once, number)
     return stop
 
 
@@ -173,26 +183,36 @@ def _review(options: argparse.Namespace) -> int:
             )
         judge = journal.approve if options.verdict == "approve" else journal.reject
         for key in [_key(waiting, given) for given in options.keys]:
-            judge(key, by=getpass.getuser(), at=SystemClock().now())
-            sys.stderr.write(f"pinclip: {key} is {options.verdict}d.\n")
+            is_done = judge(key, by=_person(), at=SystemClock().now())
+            said = f"is {_JUDGED[options.verdict]}" if is_done else "does not wait any more"
+            sys.stderr.write(f"pinclip: {key} {said}.\n")
     return Exit.DONE
 
 
 def _mode(options: argparse.Namespace) -> int:
     with _journal(options) as journal:
         if options.mode is not None:
-            chosen = plugins.policy(options.policy or journal.policy)
             enter(
                 journal,
                 Mode(options.mode),
-                policy_id=chosen.terms.policy_id,
+                policy_id=_policy_id(journal, options),
                 now=SystemClock().now(),
-                by=getpass.getuser(),
+                by=_person(),
             )
         stance = journal.stance()
         why = f" (fell back: {stance.fell_back})" if stance.fell_back else ""
-        _print([_json(stance) if options.json else f"{stance.mode}{why}"])
+        _print([_json(stance) if options.json else printable(f"{stance.mode}{why}")])
     return Exit.DONE
+
+
+def _policy_id(journal: Journal, options: argparse.Namespace) -> str:
+    """Return the id of the policy that a mode is for. To do less, none need be readable."""
+    try:
+        return plugins.policy(options.policy or journal.policy).terms.policy_id
+    except (PinclipError, OSError):
+        if options.policy or options.mode == Mode.ENFORCE:
+            raise
+        return journal.stance().policy_id
 
 
 def _undo(options: argparse.Namespace) -> int:
@@ -200,7 +220,7 @@ def _undo(options: argparse.Namespace) -> int:
         wanted = _to_undo(journal, options)
         now = SystemClock().now()
         for entry in wanted:
-            journal.fall(entry.action.key, why=f"by hand: {getpass.getuser()}", at=now)
+            journal.fall(entry.action.key, why=f"by hand: {_person()}", at=now)
         keys = [entry.action.key for entry in wanted]
         asyncio.run(_undone(journal, keys))
         found = [each for key in keys if (each := journal.entry(key)) is not None]
@@ -224,14 +244,22 @@ async def _undone(journal: Journal, keys: Sequence[str]) -> None:
     async def work(platform: Platform) -> None:
         from sdk import AsyncClient
 
-        terms = Terms(policy_id=journal.stance().policy_id)
-        policy = plugins.policy(None).policy
-        async with AsyncClient() as client:
-            runner = Runner(platform, policy, client, journal, mode=None, terms=terms)
-            await runner.mend()
+        chosen = _policy_or_none(journal.policy)
+        terms = structs.replace(chosen.terms, policy_id=journal.stance().policy_id)
+        async with AsyncClient(operating_point=terms.operating_point) as client:
+            runner = Runner(platform, chosen.policy, client, journal, mode=None, terms=terms)
+            await runner.finish(keys)
 
     plugin = plugins.platform(name)
     await _opened(plugin, load(plugin.settings), work)
+
+
+def _policy_or_none(name: str | None) -> plugins.Chosen:
+    """Return the policy that says how authors are told; whatever became of it, undoing goes on."""
+    try:
+        return plugins.policy(name)
+    except Exception:
+        return plugins.policy(None)
 
 
 async def _until_undone(journal: Journal, keys: Sequence[str]) -> None:
@@ -291,6 +319,14 @@ def _key(waiting: Sequence[Entry], given: str) -> str:
     raise InputError(f"{what} {given!r}.", hint="`pinclip bot review` lists them, a key a line.")
 
 
+def _person() -> str:
+    """Return who asks, as the machine knows them: in a container it may have no name for them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.getuid()}"
+
+
 def _line(entry: Entry) -> str:
     where = entry.item.url or entry.item.id
     return printable(
@@ -348,9 +384,16 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+class _Printable(logging.Formatter):
+    """Lets nothing that strangers wrote steer the terminal, or begin a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(printable(each) for each in super().format(record).split("\n"))
+
+
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Printable("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("pinclip.bot").setLevel(logging.INFO)
 

@@ -36,11 +36,14 @@ from sdk.wire import Scan
 
 from .platform import Action, ActionKind, Item, Media, UndoToken
 from .policy import Decision, Looked
+from .sound import line
 
 APPLICATION_ID = 0x70696E63  # "pinc": tells a journal from any other SQLite file
 VERSION = 1
 BUSY_SECONDS = 20.0
 PAGE_ROWS = 500
+LONGEST_WAIT_SECONDS = 2 * 86_400.0
+"""Longer than anything here waits: what is due later than so was written by a clock put back."""
 KEY_DIGITS = 24
 """Hex digits of an action's key: short enough for Discord's nonce of 25 letters."""
 
@@ -69,6 +72,7 @@ CREATE TABLE reports (at REAL NOT NULL, items INTEGER NOT NULL, policy_id TEXT N
 """
 
 T = TypeVar("T")
+W = TypeVar("W", bound=StrEnum)
 
 
 class JournalError(PinclipError):
@@ -148,6 +152,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     ended_at: float | None
     by: str | None
     why: str
+    is_tried: bool = False
+    """The platform was asked for it before, and may have done it."""
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -213,7 +219,9 @@ class Journal:
         Raises JournalInUse, and JournalError if the journal is that of another platform.
         """
         with _told(self.path):
-            lock = sqlite3.connect(f"{self.path}.lock", timeout=0, isolation_level=None)
+            # By the file's own name: a link to it leads to the same lock.
+            name = f"{self.path.resolve()}.lock"
+            lock = sqlite3.connect(name, timeout=0, isolation_level=None)
             try:
                 lock.execute("BEGIN EXCLUSIVE")
             except sqlite3.Error as error:
@@ -230,6 +238,11 @@ class Journal:
                 hint="Give each bot a journal of its own with --journal.",
             )
         self._put("platform", platform)
+
+    @property
+    def is_held(self) -> bool:
+        """True if other runners are kept out by this journal."""
+        return self._lock is not None
 
     @property
     def platform(self) -> str | None:
@@ -253,7 +266,7 @@ class Journal:
     def stance(self) -> Stance:
         """Return the mode in force, and why the bot fell back to it, if it did."""
         text = self._get("stance")
-        return Stance() if text is None else msgspec.json.decode(text, type=Stance)
+        return Stance() if text is None else self._read(text, Stance)
 
     def take_stance(self, stance: Stance, *, event: str = "mode") -> None:
         """Put another mode in force, at once also for a runner beside us."""
@@ -309,8 +322,8 @@ class Journal:
         """Return what was intended, or is to be undone, and is due for a try."""
         return list(
             self._entries(
-                "state IN (?, ?) AND retry_at <= ?",
-                *(State.INTENDED.value, State.UNDOING.value, now),
+                "state IN (?, ?) AND (retry_at <= ? OR retry_at > ?)",
+                *(State.INTENDED.value, State.UNDOING.value, now, now + LONGEST_WAIT_SECONDS),
             )
         )
 
@@ -320,7 +333,12 @@ class Journal:
 
     def due(self, now: float) -> list[Entry]:
         """Return the actions in force whose scans are to be looked at again."""
-        return list(self._entries("state = ? AND look_at <= ?", State.APPLIED.value, now))
+        return list(
+            self._entries(
+                "state = ? AND (look_at <= ? OR look_at BETWEEN ? AND 1e15)",  # not the infinite
+                *(State.APPLIED.value, now, now + LONGEST_WAIT_SECONDS),
+            )
+        )
 
     def of_scan(self, scan_id: str) -> list[Entry]:
         """Return the actions in force on items of which this scan looked at an image."""
@@ -349,6 +367,10 @@ class Journal:
         """Let an action that waits never be taken; False if it does not wait."""
         return self._judge(key, State.REJECTED, by=by, at=at)
 
+    def begin(self, key: str) -> None:
+        """Write down that the platform is asked for an action now: it may be taken from here on."""
+        self._change(key, "retry_at = max(retry_at, 1)")
+
     def later(self, key: str, *, at: float, why: str) -> None:
         """Try an action, or its undoing, again from then on."""
         self._change(key, "retry_at = ?, why = ?", at, why)
@@ -365,7 +387,9 @@ class Journal:
 
     def hold_back(self, key: str, *, why: str) -> None:
         """Write down that an action that was intended was refused, and so was only observed."""
-        self._change(key, "state = ?, acted_at = NULL, why = ?", State.WOULD.value, why)
+        self._change(
+            key, "state = ?, acted_at = NULL, retry_at = 0, why = ?", State.WOULD.value, why
+        )
 
     def end(
         self, key: str, state: State, *, at: float, why: str = "", is_told: bool = False
@@ -396,8 +420,8 @@ class Journal:
             self._tell(at, "undo", _text({"key": key, "why": why}))
 
     def refresh(self, item_id: str, fresh: Sequence[Looked]) -> None:
-        """Replace the scans of an item's newest revision by what they are now."""
-        number = self._newest(item_id)
+        """Replace the scans of an item, as it was looked at last, by what they are now."""
+        number = self._newest(item_id, is_looked_at=True)
         for place, each in enumerate(fresh if number is not None else ()):
             if isinstance(each.result, Scan):
                 self._do(
@@ -405,9 +429,9 @@ class Journal:
                     *(_bytes(each.result), each.result.id, number, place),
                 )
 
-    def newest(self, item_id: str) -> Seen | None:
-        """Return the item as it was seen last."""
-        number = self._newest(item_id)
+    def newest(self, item_id: str, *, is_looked_at: bool = False) -> Seen | None:
+        """Return the item as it was seen last, or as it was when its images could be looked at."""
+        number = self._newest(item_id, is_looked_at=is_looked_at)
         return None if number is None else next(self._seen("number = ?", number), None)
 
     def seen_since(self, at: float) -> Iterator[Seen]:
@@ -422,7 +446,8 @@ class Journal:
     def report_made(self, policy_id: str) -> Made | None:
         """Return the newest report that was made of a policy."""
         row = self._row(
-            "SELECT at, items, policy_id FROM reports WHERE policy_id = ? ORDER BY at DESC LIMIT 1",
+            "SELECT at, items, policy_id FROM reports WHERE policy_id = ?"
+            " ORDER BY rowid DESC LIMIT 1",
             policy_id,
         )
         return None if row is None else Made(at=row[0], items=row[1], policy_id=row[2])
@@ -456,14 +481,15 @@ class Journal:
             " decided_at, acted_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, item = excluded.item,"
             " action = excluded.action, scan = excluded.scan, state = excluded.state,"
-            " decided_at = excluded.decided_at, acted_at = excluded.acted_at WHERE state = 'would'",
+            " decided_at = excluded.decided_at, acted_at = excluded.acted_at, retry_at = 0"
+            " WHERE state = 'would'",
             *(action.key, seen.item.id, action.sha256, action.kind.value, seen.item.revision),
             *(_bytes(seen.item), _bytes(action), _bytes(scan), state.value, seen.at, acted_at),
         )
 
     def _look(self, number: int, looked: Sequence[Looked]) -> None:
         for place, (media, result) in enumerate(looked):
-            found: tuple[Any, ...] = (None, None, result_code(result), str(result))
+            found: tuple[Any, ...] = (None, None, result_code(result), line(str(result)))
             if isinstance(result, Scan):
                 found = (result.id, _bytes(result), None, None)
             self._do(
@@ -484,23 +510,24 @@ class Journal:
 
     def _entries(self, where: str, *values: object) -> Iterator[Entry]:
         rows = self._all(
-            "SELECT item, action, scan, state, token, decided_at, acted_at, ended_at, by, why"  # noqa: S608 - `where` is written above, the values are bound
-            f" FROM actions WHERE {where} ORDER BY decided_at, rowid",
+            "SELECT item, action, scan, state, token, decided_at, acted_at, ended_at, by, why,"  # noqa: S608 - `where` is written above, the values are bound
+            f" retry_at FROM actions WHERE {where} ORDER BY decided_at, rowid",
             *values,
         )
         for item, action, scan, state, token, *rest in rows:
-            decided_at, acted_at, ended_at, by, why = rest
+            decided_at, acted_at, ended_at, by, why, retry_at = rest
             yield Entry(
-                item=_read(item, Item),
-                action=_read(action, Action),
-                scan=_read(scan, Scan),
-                state=State(state),
-                token=None if token is None else _read(token, UndoToken),
+                item=self._read(item, Item),
+                action=self._read(action, Action),
+                scan=self._read(scan, Scan),
+                state=self._word(state, State),
+                token=None if token is None else self._read(token, UndoToken),
                 decided_at=decided_at,
                 acted_at=acted_at,
                 ended_at=ended_at,
                 by=by,
                 why=why,
+                is_tried=retry_at > 0,
             )
 
     def _seen(self, where: str, value: object) -> Iterator[Seen]:
@@ -512,11 +539,11 @@ class Journal:
         ):
             for number, item, outcome, why, at, decision in rows:
                 yield Seen(
-                    item=_read(item, Item),
-                    outcome=Outcome(outcome),
+                    item=self._read(item, Item),
+                    outcome=self._word(outcome, Outcome),
                     why=why,
                     at=at,
-                    decision=_read(decision, Decision),
+                    decision=self._read(decision, Decision),
                     looked=tuple(self._looks(number)),
                 )
 
@@ -526,12 +553,14 @@ class Journal:
             number,
         )
         for media_id, url, scan, code, message in rows:
-            result = _failure(code, message) if scan is None else _read(scan, Scan)
+            result = _failure(code, message) if scan is None else self._read(scan, Scan)
             yield Looked(Media(media_id, url=url), result)
 
-    def _newest(self, item_id: str) -> int | None:
+    def _newest(self, item_id: str, *, is_looked_at: bool) -> int | None:
         row = self._row(
-            "SELECT number FROM items WHERE id = ? ORDER BY number DESC LIMIT 1", item_id
+            "SELECT number FROM items WHERE id = ? AND (? OR outcome IN (?, ?))"
+            " ORDER BY number DESC LIMIT 1",
+            *(item_id, not is_looked_at, Outcome.LOOKED.value, Outcome.NO_IMAGE.value),
         )
         return None if row is None else int(row[0])
 
@@ -547,6 +576,18 @@ class Journal:
     def _get(self, name: str) -> str | None:
         row = self._row("SELECT value FROM facts WHERE name = ?", name)
         return None if row is None else str(row[0])
+
+    def _read(self, data: bytes | str, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.MsgspecError as error:  # SQLite has no checksum of what is within a page
+            raise _damaged(self.path, f"what should be {kind.__name__} is not: {error}") from error
+
+    def _word(self, text: str, kind: type[W]) -> W:
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise _damaged(self.path, str(error)) from error
 
     def _row(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         return next(iter(self._all(statement, *values)), None)
@@ -585,19 +626,19 @@ def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new-{os.getpid()}")
     new.unlink(missing_ok=True)
-    db = sqlite3.connect(new, isolation_level=None)
     try:
-        db.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-            f"{_SCHEMA} COMMIT;"
-        )
-    finally:
-        db.close()
-    try:
+        db = sqlite3.connect(new, isolation_level=None)
+        try:
+            db.executescript(
+                f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+                f"{_SCHEMA} COMMIT;"
+            )
+        finally:
+            db.close()
         with suppress(FileExistsError):
             os.link(new, path)  # fails, unlike a rename, where another process was first
     finally:
-        new.unlink()
+        new.unlink(missing_ok=True)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -636,7 +677,10 @@ def _told(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise JournalError(
             f"The journal {path} cannot be used: {error}.",
-            hint="Look whether the disk is full and the file may be written; nothing was done.",
+            hint=(
+                "Look whether the disk is full and the file may be written; once that is mended, "
+                "the bot goes on from what is written there."
+            ),
         ) from error
     except sqlite3.DatabaseError as error:
         raise _damaged(path, str(error)) from error
@@ -676,7 +720,3 @@ def _bytes(value: object) -> bytes:
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _read(data: bytes, kind: type[T]) -> T:
-    return msgspec.json.decode(data, type=kind)

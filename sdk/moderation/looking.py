@@ -35,6 +35,7 @@ from sdk.wire import Priority, Scan
 
 from .platform import Media, PlatformError, RateLimited
 from .policy import Looked
+from .sound import reason
 
 if TYPE_CHECKING:
     from sdk import AsyncClient
@@ -43,6 +44,9 @@ WAIT_SECONDS = 60.0
 """How long one request for a verdict may take before it is asked about again."""
 FIRST_PAUSE_SECONDS = 1.0
 LAST_PAUSE_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 3600.0
+"""Most that is waited before asking again, whatever a server or a platform names."""
+LOAD_SECONDS = 600.0
 AT_ONCE = 4
 """Images of a gallery that are asked about at the same time."""
 LONGEST_CHAIN = 10
@@ -104,7 +108,7 @@ class Looker:
                     return result
                 if isinstance(result, ScanTimeout | ScanFailed):
                     pending = result.scan_id if isinstance(result, ScanTimeout) else ""
-                seconds = max(pause, _wanted(result))
+                seconds = max(pause, wait_for(_wanted(result)))
                 self._tell(result, seconds)
                 await self._sleep(seconds)
                 pause = min(pause * 2, LAST_PAUSE_SECONDS)
@@ -117,12 +121,14 @@ class Looker:
             if pending:
                 return await self._client.wait(pending, timeout=WAIT_SECONDS)
             return await self._check(media, context)
-        except KEY_REFUSED:
+        except KEY_REFUSED as error:
+            if error.problem is None:  # a proxy's page, and no word of the server
+                return error
             raise
         except PinclipError as error:
             return error
-        except OSError as error:  # only an adapter's `load` touches files here
-            return PlatformError(f"The image {media.id} could not be read: {error}")
+        except Exception as error:  # of the adapter's `load`, or an address that is none
+            return PlatformError(f"The image {media.id} could not be read: {reason(error)}")
 
     async def _check(self, media: Media, context: Mapping[str, str]) -> Scan:
         check = partial(
@@ -130,24 +136,26 @@ class Looker:
         )
         load = media.load
         if media.url is not None:
-            return await check(media.url, bytes_of=None if load is None else lambda _: load())
+            given = None if load is None else partial(_loaded, load)
+            return await check(media.url, bytes_of=given)
         if load is not None:
-            return await check(await _loaded(load, media.id))
+            return await check(await _loaded(load))
         raise PlatformError(
             f"The image {media.id} has no URL and cannot be loaded.",
             hint="An adapter gives each Media a url, a load, or both.",
         )
 
 
-async def _loaded(load: Callable[[], Awaitable[bytes]], media_id: str) -> bytes:
-    try:
+def wait_for(seconds: float) -> float:
+    """Return how long to wait where so many seconds are asked for: neither ever nor not at all."""
+    if seconds > FIRST_PAUSE_SECONDS:  # which what is not a number is not
+        return min(seconds, LONGEST_PAUSE_SECONDS)
+    return FIRST_PAUSE_SECONDS
+
+
+async def _loaded(load: Callable[[], Awaitable[bytes]], _url: str = "") -> bytes:
+    async with asyncio.timeout(LOAD_SECONDS):
         return await load()
-    except (PinclipError, OSError):
-        raise
-    except Exception as error:  # a fault of the adapter ends the image, not the run
-        raise PlatformError(
-            f"The image {media_id} could not be loaded: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _is_away(error: PinclipError) -> bool:

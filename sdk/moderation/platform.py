@@ -164,7 +164,8 @@ class Platform(Protocol):
     """A place where people post images. Called from one event loop, an item at a time.
 
     Every method may raise PlatformError; anything else that gets out is taken for a fault of the
-    adapter and ends the item, not the run.
+    adapter and ends the item, not the run. Out of `apply` it is taken for Unsure: it is asked for
+    again.
     """
 
     @property

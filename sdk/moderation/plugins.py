@@ -9,7 +9,7 @@ Knows nothing of what it finds. Whose library is missing is told with what to in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -20,6 +20,7 @@ from sdk.errors import InputError, PinclipError
 from .platform import Plugin
 from .policy import Policy, Terms
 from .rules import RulesPolicy, default_policy, load_policy
+from .sound import reason
 
 PLATFORMS = "pinclip.platforms"
 POLICIES = "pinclip.policies"
@@ -82,7 +83,7 @@ def policy(name: str | None) -> Chosen:
         return _chosen(load_policy(Path(name)))
     entry = _entry(POLICIES, name)
     make = _loaded(entry)
-    made: Any = make() if callable(make) else None
+    made: Any = _made(entry, make) if callable(make) else None
     if isinstance(made, RulesPolicy):
         return _chosen(made)
     if not callable(getattr(made, "decide", None)):
@@ -117,11 +118,24 @@ def _loaded(entry: EntryPoint) -> object:
             f"{entry.name} needs {error.name}, which is not installed.",
             hint=f"Run: pip install {wanted}",
         ) from error
-    except (ImportError, AttributeError) as error:
-        raise PluginError(
-            f"{entry.name} ({entry.value}, of {_package(entry)}) cannot be loaded: {error}.",
-            hint="Update the package; if it stays, tell its authors.",
-        ) from error
+    except Exception as error:
+        raise _broken(entry, "loaded", error) from error
+
+
+def _made(entry: EntryPoint, make: Callable[[], object]) -> object:
+    try:
+        return make()
+    except PinclipError:
+        raise
+    except Exception as error:
+        raise _broken(entry, "made", error) from error
+
+
+def _broken(entry: EntryPoint, what: str, error: Exception) -> PluginError:
+    return PluginError(
+        f"{entry.name} ({entry.value}, of {_package(entry)}) cannot be {what}: {reason(error)}.",
+        hint="Update the package; if it stays, tell its authors.",
+    )
 
 
 def _wrong(entry: EntryPoint, expected: str) -> PluginError:

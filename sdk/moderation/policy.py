@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct, structs
 
 from sdk.errors import PinclipError
-from sdk.wire import AppealState, Scan, ScanWarning, Status, Verdict
+from sdk.wire import AppealState, PointName, Scan, ScanWarning, Status, Verdict
 
 from .platform import ActionKind, Capability, Item, Media
 
@@ -77,10 +77,11 @@ class Terms(Struct, frozen=True, kw_only=True):
     """What goes with a policy besides its decisions.
 
     `policy_id` changes with the policy's text: a report speaks for one policy alone.
-    `exempt_authors` are never looked at.
+    `operating_point` is what the bot's scans are made at. `exempt_authors` are never looked at.
     """
 
     policy_id: str = ""
+    operating_point: PointName = PointName.BALANCED
     exempt_authors: frozenset[str] = frozenset()
     brake: Brake = Brake()
     wording: Wording = Wording()
@@ -116,6 +117,11 @@ def within_law(
     if possible is decision.action:
         return decision
     return _instead(decision, possible, f"Not {decision.action}: {_lacking(decision.action)}.")
+
+
+def impossible(kind: ActionKind, capabilities: Set[Capability]) -> str:
+    """Return why the platform cannot take an action that it can take back, or nothing."""
+    return "" if _possible(kind, capabilities) is kind else _lacking(kind)
 
 
 def find(looked: Sequence[Looked], scan_id: str | None) -> Scan | None:

@@ -26,7 +26,7 @@ DAY_SECONDS = 86_400.0
 REPORT_DAYS = 30
 """How old items may be that a report is about, and how old a report on which enforcing rests."""
 REPORT_ITEMS = 200
-"""Looked-at items below which a report shows too little to enforce by."""
+"""Items with a finished scan below which a report shows too little to enforce by."""
 SHOWN_CASES = 20
 
 
@@ -46,8 +46,9 @@ class Case(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     """What was seen since a time (Unix seconds), and what the policy would do about it.
 
-    `expected_false_accusations` is how many of these images would be called AI by mistake if people
-    had made every one of them: the measured rates, added up. It bounds the mistakes from above.
+    `items` counts those of which at least one image has a scan. `expected_false_accusations` is how
+    many of these images would be called AI by mistake if people had made every one of them: the
+    measured rates, added up. It bounds the mistakes from above.
     """
 
     policy_id: str
@@ -73,7 +74,7 @@ class _Tally:
         self.outcomes: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.actions: Counter[str] = Counter()
-        self.failed = self.rated = 0
+        self.items = self.failed = self.rated = 0
         self.expected = self.at_most = 0.0
         self.cases: list[Case] = []
 
@@ -120,6 +121,7 @@ def make_report(
         tally.outcomes[seen.outcome.value] += 1
         if seen.outcome is not Outcome.LOOKED:
             continue
+        tally.items += any(isinstance(each.result, Scan) for each in seen.looked)
         for each in seen.looked:
             if isinstance(each.result, Scan):
                 tally.scan(each.result)
@@ -131,7 +133,7 @@ def make_report(
         policy_id=policy_id,
         since=since,
         until=until,
-        items=tally.outcomes[Outcome.LOOKED.value],
+        items=tally.items,
         outcomes=dict(tally.outcomes),
         images=tally.verdicts.total() + tally.failed,
         verdicts=dict(tally.verdicts),
@@ -159,6 +161,11 @@ def may_enforce(made: Made | None, *, now: float) -> str | None:
             f"{wait}"
         )
     days = (now - made.at) / DAY_SECONDS
+    if days < -1:
+        return (
+            f"The report of this policy is dated {-days:.0f} days ahead: the clock was wrong then, "
+            "or is now. Set it right, and have a report again."
+        )
     if days > REPORT_DAYS:
         return f"The report of this policy is {days:.0f} days old. {wait}"
     return None

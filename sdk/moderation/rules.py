@@ -2,11 +2,11 @@
 
     [[rule]]                              each image: the first rule that fits it
     verdict = "likely_ai"                 each item:  the gravest action of its images
-    max_false_alarm_rate = 0.01
+    max_false_alarm_rate = 0.04
     action = "label"
 
     [brake]    per_10_minutes, per_day    [notices]  acted, undone, appeal_url
-    exempt_authors = ["..."]
+    exempt_authors = ["..."]              operating_point = "strict"
 
 `load_policy` reports every fault of a file at once, with its rule and line. It refuses what the law
 of policy.py would not let happen, instead of promising it. docs/guides/policy.md is the guide.
@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from sdk.errors import PinclipError
-from sdk.wire import Scan, Verdict
+from sdk.wire import PointName, Scan, Verdict
 
 from .platform import ActionKind, Item
 from .policy import TRUSTED, Brake, Decision, Looked, Terms, Wording, ceiling
@@ -38,6 +38,8 @@ SliceWord = Literal["photo", "illustration", "cgi", "screenshot"]
 TrustWord = Literal["trusted", "untrusted", "invalid", "unsigned"]
 ActionWord = Literal["nothing", "report", "label", "quarantine", "remove"]
 
+WORDS = ("operating_point", "rule", "brake", "notices", "exempt_authors")
+"""What may stand in a policy file, outside of its tables."""
 MILD = ("nothing", "report")
 """What may rest on a verdict that is not sure."""
 MOST_PER_10_MINUTES = 50
@@ -152,7 +154,12 @@ class RulesPolicy(Struct, frozen=True, kw_only=True):
 
 def load_policy(path: Path) -> RulesPolicy:
     """Return the policy that a file holds. Raises PolicyError with every fault, or OSError."""
-    return read_policy(path.read_text(encoding="utf-8-sig"), name=path.name)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise PolicyError(path.name, [f"line {line} is not UTF-8: save the file as it."]) from None
+    return read_policy(text, name=path.name)
 
 
 def default_policy() -> RulesPolicy:
@@ -167,10 +174,11 @@ def read_policy(text: str, *, name: str) -> RulesPolicy:
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(name, [f"this is not TOML: {error}."]) from None
     faults: list[str] = []
-    _refuse_unknown(table, ("rule", "brake", "notices", "exempt_authors"), "the file", faults)
+    _refuse_unknown(table, WORDS, "the file", faults)
     rules = _rules(table.get("rule", []), _rule_lines(text), faults)
     terms = Terms(
         policy_id=sha256(text.encode()).hexdigest()[:16],
+        operating_point=_point(table.get("operating_point", "balanced"), faults),
         exempt_authors=frozenset(_authors(table.get("exempt_authors", []), faults)),
         brake=_part(Brake, table.get("brake", {}), "[brake]", faults) or Brake(),
         wording=_part(Wording, table.get("notices", {}), "[notices]", faults) or Wording(),
@@ -251,6 +259,14 @@ def _refuse_unknown(table: Any, known: Any, place: str, faults: list[str]) -> No
             faults.append(f"{place}: `{word}` is not a word of a policy: {meant}")
 
 
+def _point(value: Any, faults: list[str]) -> PointName:
+    try:
+        return PointName(value)
+    except ValueError:
+        faults.append(f"`operating_point` is {value!r}: use {', '.join(PointName)}.")
+        return PointName.BALANCED
+
+
 def _authors(value: Any, faults: list[str]) -> list[str]:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return value
@@ -277,10 +293,13 @@ def _terms_faults(terms: Terms) -> Iterator[str]:
 
 def _text_faults(name: str, text: str) -> Iterator[str]:
     try:
-        used = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+        fields = [each for each in string.Formatter().parse(text) if each[1] is not None]
     except ValueError as error:
         yield f"[notices]: `{name}` cannot be read ({error}): write a brace itself as {{{{ or }}}}."
         return
-    for word in sorted(used - PLACEHOLDERS):
+    for _, word, form, conversion in fields:
+        if form or conversion:
+            yield f"[notices]: `{name}` has more than a word in {{{word}}}: leave out its : or !."
+    for word in sorted({word or "" for _, word, _, _ in fields} - PLACEHOLDERS):
         known = ", ".join(f"{{{each}}}" for each in sorted(PLACEHOLDERS))
         yield f"[notices]: `{name}` has {{{word}}}: use {known}."

@@ -9,7 +9,8 @@
 Modes: `observe` does nothing, `review` asks a person for each action, `enforce` acts, under a
 brake. Whatever goes wrong leads to less being done: no server, no verdict, no permission, too many
 actions. Nothing is done that was not written down before, and nothing that was written down is
-forgotten (see journal.py). The platform is asked for one thing at a time.
+forgotten (see journal.py); what was perhaps done is asked for again, under the same key, until it
+is known. The platform is asked for one thing at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -27,7 +28,7 @@ from sdk.errors import NotFoundError, PinclipError
 from sdk.wire import Event, Scan
 
 from . import notices
-from .choices import braked, fallen, may_plan, pace, planned
+from .choices import RETRY_SECONDS, braked, fallen, may_plan, pace, patience, planned, unsettled
 from .clock import SystemClock
 from .journal import (
     Entry,
@@ -40,7 +41,7 @@ from .journal import (
     State,
     key_of,
 )
-from .looking import Looker
+from .looking import KEY_REFUSED, Looker, wait_for
 from .platform import (
     Action,
     ActionKind,
@@ -55,13 +56,15 @@ from .platform import (
     UndoResult,
     Unsure,
 )
-from .policy import Decision, Looked, Policy, Terms, find, within_law
+from .policy import Decision, Looked, Policy, Terms, ceiling, find, impossible, within_law
 from .report import DAY_SECONDS, may_enforce
+from .sound import line, reason, sound_decision, sound_item, sound_media, sound_token
 
 if TYPE_CHECKING:
     from sdk import AsyncClient
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Scan | PinclipError)
 log = logging.getLogger("pinclip.bot")
 
 MEND_SECONDS = 1.0
@@ -71,13 +74,15 @@ TRIES = 4
 FIRST_PAUSE_SECONDS = 1.0
 ANSWER_SECONDS = 600.0
 """How long a platform may take for one thing, with all that its library waits and tries again."""
-RETRY_SECONDS = 300.0
-"""When what the platform gave no answer to is tried again."""
 REOPEN_SECONDS = 5.0
+HOUR_SECONDS = 3600.0
+FRESH_SECONDS = 60.0
+"""How long a scan is taken to hold without asking again."""
 BRAKE_SECONDS = 600.0
-WATCHED_DAYS = 30
 KEPT_DAYS = 60
 """How long items are kept on which nothing was done."""
+SHOWN_LETTERS = 500
+"""Most of a value that a line of the log has."""
 
 _ENDS = {
     UndoResult.UNDONE: State.UNDONE,
@@ -122,6 +127,9 @@ class Runner:
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
         self._acting = asyncio.Lock()
+        self._unsure: set[str] = set()
+        self._forgot_at = 0.0
+        self._is_other_told = False
         self._looker = Looker(client, sleep=self._sleep, tell=self._tell_of_pause)
         if mode is None:
             mode = journal.stance().mode
@@ -133,8 +141,13 @@ class Runner:
         Raises JournalError, AuthenticationError or PermissionDeniedError: what nothing can be done
         about here. No item is lost by it.
         """
+        if not self._journal.is_held:
+            raise JournalError(
+                f"The journal {self._journal.path} is not held, so that two bots could act by it.",
+                hint="Call journal.hold(name of the platform) before run.",
+            )
         self._stop = stop or self._stop
-        self._journal.forget(self._clock.now() - KEPT_DAYS * DAY_SECONDS)
+        self._forget()
         _say("started", mode=self._journal.stance().mode, cursor=self._journal.cursor or "none")
         beside = [self._every(MEND_SECONDS, self.mend), self._every(WATCH_SECONDS, self.watch)]
         if isinstance(self._platform, Relay):
@@ -147,6 +160,12 @@ class Runner:
 
     async def take(self, item: Item) -> None:
         """Look at an item, decide, write it down, and do what is to be done."""
+        try:
+            item = sound_item(item)
+        except Exception as error:
+            # It has no id to be known by, or would spoil the journal.
+            _say("not_an_item", logging.ERROR, error=reason(error))
+            return
         if self._journal.knows(item):
             return
         seen = await self._seen(item)
@@ -159,12 +178,18 @@ class Runner:
 
     async def mend(self) -> None:
         """Do what is written down and not done: apply, undo, tell."""
-        for entry in self._journal.unfinished(self._clock.now()):
-            await self._finish(entry.action.key)
+        await self.finish([e.action.key for e in self._journal.unfinished(self._clock.now())])
+
+    async def finish(self, keys: Sequence[str]) -> None:
+        """Do what is written down of these actions, due or not, and of no other; then tell."""
+        for key in keys:
+            await self._finish(key)
         await self._tell_all()
 
     async def watch(self) -> None:
         """Ask again about the scans of actions in force that are due."""
+        if abs(self._clock.now() - self._forgot_at) > DAY_SECONDS:
+            self._forget()
         for entry in self._journal.due(self._clock.now()):
             await self._reconsider(entry)
 
@@ -180,6 +205,10 @@ class Runner:
         for entry in entries.values():
             await self._reconsider(entry)
         return bool(entries)
+
+    def _forget(self) -> None:
+        self._forgot_at = self._clock.now()
+        self._journal.forget(self._forgot_at - KEPT_DAYS * DAY_SECONDS)
 
     # Following items.
 
@@ -210,13 +239,12 @@ class Runner:
             raise
         except Exception as error:  # a fault of the adapter, which may do better when begun again
             log.exception("the adapter failed to list items")
-            why = f"{type(error).__name__}: {error}"
-            raise PlatformError(f"Items cannot be read: {why}") from error
+            raise PlatformError(f"Items cannot be read: {reason(error)}") from error
 
     async def _after_fault(self, error: PlatformError) -> None:
         seconds = REOPEN_SECONDS
         if isinstance(error, RateLimited):
-            seconds = max(error.retry_after, FIRST_PAUSE_SECONDS)
+            seconds = wait_for(error.retry_after)
         if isinstance(error, PermissionLost):
             self._fall_back(f"permission lost: {error}")
             seconds = RETRY_SECONDS
@@ -228,7 +256,7 @@ class Runner:
         try:
             outcome, looked = await self._look(item)
             decision = self._decide(item, looked)
-        except (_Stopped, JournalError):
+        except (_Stopped, JournalError, *KEY_REFUSED):
             raise
         except ItemGone as error:
             return self._unseen(item, Outcome.GONE, error)
@@ -236,10 +264,8 @@ class Runner:
             if isinstance(error, PermissionLost):
                 self._fall_back(f"permission lost: {error}")
             return self._unseen(item, Outcome.FAILED, error)
-        except PinclipError:
-            raise  # the server refuses the key
         except Exception as error:
-            log.exception("the adapter or the policy failed item=%s", item.id)
+            log.exception("the adapter or the policy failed item=%s", _shown(item.id))
             return self._unseen(item, Outcome.FAILED, error)
         return Seen(
             item=item,
@@ -254,7 +280,7 @@ class Runner:
         is_spared = item.author is not None and item.author in self._terms.exempt_authors
         if is_spared or await self._asked(lambda: self._platform.exempt(item)):
             return Outcome.EXEMPT, []
-        media = await self._asked(lambda: self._platform.media(item))
+        media = sound_media(await self._asked(lambda: self._platform.media(item)))
         if not media:
             return Outcome.NO_IMAGE, []
         context = {"platform": self._journal.platform or "", "item_id": item.id}
@@ -264,12 +290,18 @@ class Runner:
         return Outcome.LOOKED, looked
 
     def _unseen(self, item: Item, outcome: Outcome, error: Exception) -> Seen:
-        why = f"{type(error).__name__}: {error}"
-        return Seen(item=item, outcome=outcome, why=why, at=self._clock.now(), decision=Decision())
+        return Seen(
+            item=item,
+            outcome=outcome,
+            why=reason(error),
+            at=self._clock.now(),
+            decision=Decision(),
+        )
 
     def _decide(self, item: Item, looked: Sequence[Looked]) -> Decision:
-        decision = self._policy.decide(item, looked) if looked else Decision()
-        return within_law(decision, looked, self._platform.capabilities)
+        grounds = unsettled(looked, self._journal.of_item(item.id))
+        decision = self._policy.decide(item, grounds) if grounds else Decision()
+        return within_law(sound_decision(decision), grounds, self._platform.capabilities)
 
     def _plan(self, seen: Seen) -> tuple[Action | None, State]:
         """Return the action that the decision asks for, and how far to go with it."""
@@ -279,17 +311,29 @@ class Runner:
         action = _action(seen.item, scan, seen.decision.action)
         if not may_plan(action, self._journal.of_item(seen.item.id)):
             return None, State.WOULD
-        stance = self._journal.stance()
-        state = planned(seen.decision, stance.mode)
+        state = planned(seen.decision, self._mode())
         if state is State.INTENDED and (why := self._braked()):
             self._fall_back(why)
             state = State.WOULD
         return action, state
 
+    def _mode(self) -> Mode:
+        """Return how far to go. `enforce` is meant of the policy that was reported of, no other."""
+        stance = self._journal.stance()
+        if stance.mode is not Mode.ENFORCE or stance.policy_id == self._terms.policy_id:
+            return stance.mode
+        if not self._is_other_told:
+            self._is_other_told = True
+            what = "what may be enforced is not what this bot runs with: start it anew"
+            _say("other_policy", logging.ERROR, why=what)
+        return Mode.OBSERVE
+
     def _braked(self) -> str:
         """Return why the bot must not act by itself now, or nothing."""
         # A person who says `enforce` again starts the count anew.
         now, since = self._clock.now(), self._journal.stance().since
+        if since > now:  # the clock was put back: everything counts
+            since = 0.0
         return braked(
             self._terms.brake,
             in_10_minutes=self._journal.acted_since(max(now - BRAKE_SECONDS, since)),
@@ -301,7 +345,7 @@ class Runner:
         stance = self._journal.stance()
         if stance.fell_back:
             return
-        now = self._clock.now()
+        now, why = self._clock.now(), line(why)
         fallen = msgspec.structs.replace(stance, mode=Mode.OBSERVE, since=now, fell_back=why)
         self._journal.take_stance(fallen, event="fell_back")
         _say("fell_back", logging.CRITICAL, why=why)
@@ -326,30 +370,28 @@ class Runner:
 
     async def _guarded(self, entry: Entry, act: Callable[[Entry], Awaitable[None]]) -> None:
         """Act, and write down what kept the platform from it."""
-        key, now = entry.action.key, self._clock.now()
         try:
             await act(entry)
         except (_Stopped, JournalError):
             raise
         except ItemGone as error:
-            self._journal.end(key, State.GONE, at=now, why=str(error))
-        except PermissionLost as error:
-            self._fall_back(f"permission lost: {error}")
-            self._give_up(entry, error)
-        except Unsure as error:
-            self._journal.later(key, at=now + RETRY_SECONDS, why=str(error))
-            _say("unsure", item=entry.item.id, action=entry.action.kind, error=error)
+            now = self._clock.now()
+            self._journal.end(entry.action.key, State.GONE, at=now, why=reason(error))
         except Exception as error:
-            if not isinstance(error, PlatformError):
-                log.exception("the adapter failed item=%s key=%s", entry.item.id, key)
-            self._give_up(entry, error)
+            if isinstance(error, PermissionLost):
+                self._fall_back(f"permission lost: {error}")
+            elif not isinstance(error, PlatformError):
+                log.exception("the adapter failed item=%s", _shown(entry.item.id))
+            self._not_done(entry, error)
 
-    def _give_up(self, entry: Entry, error: Exception) -> None:
-        """Leave off an action that was not taken; try to undo one again later, always."""
-        key, now = entry.action.key, self._clock.now()
-        why = f"{type(error).__name__}: {error}"
+    def _not_done(self, entry: Entry, error: Exception) -> None:
+        """Leave off an action that was refused; go on with one that was perhaps taken, always."""
+        key, now, why = entry.action.key, self._clock.now(), reason(error)
+        is_refusal = isinstance(error, PlatformError) and not isinstance(error, Unsure)
         if entry.state is State.UNDOING:
             self._journal.later(key, at=now + RETRY_SECONDS, why=why)
+        elif entry.is_tried or key in self._unsure or not is_refusal:
+            self._journal.later(key, at=now + patience(now - entry.decided_at), why=why)
         elif isinstance(error, PermissionLost):
             self._journal.hold_back(key, why=why)
         else:
@@ -357,16 +399,30 @@ class Runner:
         _say("failed", logging.ERROR, item=entry.item.id, action=entry.action.kind, why=why)
 
     async def _apply(self, entry: Entry) -> None:
-        token = await self._asked(lambda: self._platform.apply(entry.item, entry.action))
-        now = self._clock.now()
-        self._journal.applied(
-            entry.action.key,
-            token,
-            at=now,
-            look_at=now + pace(0.0),
-            is_told=self._may_tell(entry),
-        )
+        key, is_told = entry.action.key, self._may_tell(entry)
+        if not entry.is_tried and (why := await self._lapsed(entry)):
+            raise PlatformError(f"Not {entry.action.kind}: {why}.")
+        self._journal.begin(key)
+        given = await self._asked(lambda: self._platform.apply(entry.item, entry.action), key=key)
+        token, now = sound_token(given), self._clock.now()
+        self._journal.applied(key, token, at=now, look_at=now + pace(0.0), is_told=is_told)
+        self._unsure.discard(key)
         _say("applied", item=entry.item.id, action=entry.action.kind, key=entry.action.key)
+
+    async def _lapsed(self, entry: Entry) -> str:
+        """Return why an action that was planned must not be taken any more, or nothing.
+
+        One that waited, for a person or for a bot, may rest on what has been overturned since.
+        """
+        kind = entry.action.kind
+        if why := impossible(kind, self._platform.capabilities):
+            return why
+        if self._clock.now() - entry.decided_at < FRESH_SECONDS:
+            return ""
+        scan = await self._fresh(entry.scan)
+        most = ceiling(scan)
+        is_enough = most is not None and most.severity >= kind.severity
+        return "" if is_enough else f"scan {scan.id} is {scan.verdict} now"
 
     async def _undo(self, entry: Entry) -> None:
         token = entry.token
@@ -395,19 +451,23 @@ class Runner:
     async def _notify(self, entry: Entry) -> None:
         is_undo = entry.state is State.UNDONE
         write = notices.undone if is_undo else notices.acted
-        notice = write(entry.action.kind, entry.scan, self._terms.wording)
         try:
-            await self._asked(lambda: self._platform.notify(entry.item, notice))
+            notice = write(entry.action.kind, entry.scan, self._terms.wording)
+            # A notice has no key: where no answer came, a second one might be one too many.
+            await self._asked(lambda: self._platform.notify(entry.item, notice), is_keyed=False)
         except (_Stopped, JournalError):
             raise
         except Exception as error:
             _say("not_told", logging.WARNING, item=entry.item.id, error=error)
         self._journal.told(entry.action.key)
 
-    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _asked(
+        self, ask: Callable[[], Awaitable[T]], *, key: str = "", is_keyed: bool = True
+    ) -> T:
         """Ask the platform, as long as it wants to be waited for, and a few times in trouble.
 
-        Raises what it raised last. The same key makes it safe to ask again.
+        Raises what it raised last. The same key makes it safe to ask again; what is done under none
+        is asked for again only where the platform did refuse it.
         """
         tries, pause = 0, FIRST_PAUSE_SECONDS
         while True:
@@ -415,12 +475,14 @@ class Runner:
                 return await _answered(ask)
             except RateLimited as error:
                 _say("rate_limited", seconds=error.retry_after)
-                await self._sleep(max(error.retry_after, FIRST_PAUSE_SECONDS))
+                await self._sleep(wait_for(error.retry_after))
             except (ItemGone, PermissionLost):
                 raise
-            except PlatformError:
+            except PlatformError as error:
                 tries += 1
-                if tries >= TRIES:
+                if isinstance(error, Unsure):
+                    self._unsure.add(key)
+                if tries >= TRIES or (isinstance(error, Unsure) and not is_keyed):
                     raise
                 await self._sleep(pause)
                 pause *= 2
@@ -431,31 +493,38 @@ class Runner:
         """Have an action undone if what is known now supports it no longer."""
         now = self._clock.now()
         age = now - (entry.acted_at or entry.decided_at)
-        seen = self._journal.newest(entry.item.id)
-        if seen is None or age > WATCHED_DAYS * DAY_SECONDS:
+        seen = self._journal.newest(entry.item.id, is_looked_at=True)
+        if seen is None:
             self._journal.look_again(entry.action.key, at=float("inf"))
             return
         try:
-            fresh = [await self._fresh(each) for each in seen.looked]
-            decision = self._decide(entry.item, fresh)
+            fresh = [await self._fresh(each.result) for each in seen.looked]
+            looked = [Looked(old.media, new) for old, new in zip(seen.looked, fresh, strict=True)]
+            ground = await self._ground(entry, seen)
+            decision = self._decide(entry.item, looked)
         except Exception as error:  # the server is away, or the policy broke: next time, then
-            self._journal.look_again(entry.action.key, at=now + pace(age))
+            self._journal.look_again(entry.action.key, at=now + min(pace(age), HOUR_SECONDS))
             _say("not_looked_again", logging.WARNING, item=entry.item.id, error=error)
             return
-        why = fallen(entry, seen, fresh, decision)
+        why = fallen(entry, seen, looked, decision, ground=ground)
         if why:
-            self._journal.fall(entry.action.key, why=why, fresh=fresh, at=now)
+            self._journal.fall(entry.action.key, why=why, fresh=looked, at=now)
             await self._finish(entry.action.key)
             await self._tell_all()
         else:
             self._journal.look_again(entry.action.key, at=now + pace(age))
 
-    async def _fresh(self, looked: Looked) -> Looked:
-        """Return the image with its scan as it is now; one that was erased is as it was."""
-        if isinstance(looked.result, Scan):
+    async def _ground(self, entry: Entry, seen: Seen) -> Scan:
+        """Return what an action rests on as it is now, where the item as it was seen lacks it."""
+        is_among = find(seen.looked, entry.scan.id) is not None
+        return entry.scan if is_among else await self._fresh(entry.scan)
+
+    async def _fresh(self, result: R) -> R | Scan:
+        """Return a scan as it is now; one that was erased, or is none, is as it was."""
+        if isinstance(result, Scan):
             with suppress(NotFoundError):
-                return Looked(looked.media, await self._looker.again(looked.result))
-        return looked
+                return await self._looker.again(result)
+        return result
 
     async def _hear(self, relay: Relay) -> None:
         """Handle the server's events. What is not heard of is found by asking, only later."""
@@ -561,7 +630,7 @@ def _say(event: str, level: int = logging.INFO, /, **what: object) -> None:
 
 
 def _shown(value: object) -> str:
-    text = printable(str(value))
+    text = printable(str(value)[:SHOWN_LETTERS])
     return f'"{text}"' if " " in text or not text else text
 
 
@@ -585,7 +654,7 @@ async def _first(main: Awaitable[None], beside: Sequence[Awaitable[None]]) -> No
         await _end(*tasks)
 
 
-async def _end(*tasks: asyncio.Future[T]) -> None:
+async def _end(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

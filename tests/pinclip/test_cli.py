@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -28,6 +29,10 @@ class Site:
         self._folder = folder
         self.install("pinclip", PROJECT["version"], PROJECT["entry-points"][GROUP])
 
+    @property
+    def environ(self) -> dict[str, str]:
+        return inherited(PYTHONPATH=f"{self._folder}{os.pathsep}{ROOT}", PYTHONUNBUFFERED="")
+
     def install(self, name: str, version: str, commands: dict[str, str]) -> None:
         info = self._folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(exist_ok=True)
@@ -38,14 +43,16 @@ class Site:
     def write(self, module: str, code: str) -> None:
         (self._folder / f"{module}.py").write_text(code)
 
-    def start(self, *argv: str, flags: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start(
+        self, *argv: str, flags: tuple[str, ...] = (), stdout: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, *flags, "-m", "pinclip", *argv],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            env=inherited(PYTHONPATH=f"{self._folder}{os.pathsep}{ROOT}", PYTHONUNBUFFERED=""),
+            env=self.environ,
             cwd=self._folder,
         )
 
@@ -254,3 +261,30 @@ def test_closed_pipe_ends_without_a_traceback(site: Site, code: str) -> None:
         _, err = process.communicate("go", timeout=60)
 
     assert (process.returncode, err) == (141, "")
+
+
+def test_full_disk_behind_stdout_is_told_in_a_sentence(site: Site) -> None:
+    site.install("pinclip-hello", "1.0", {"hello": "hello:main"})
+    site.write("hello", "def main(argv):\n    print('x')\n    return 0\n")
+
+    with open("/dev/full", "wb") as full, site.start("hello", stdout=full) as process:
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert err == "pinclip: no space is left where the output goes. Make room there.\n"
+
+
+def test_command_runs_without_a_stdout(site: Site) -> None:
+    site.install("pinclip-hello", "1.0", {"hello": "hello:main"})
+    site.write("hello", "def main(argv):\n    print('x')\n    return 7\n")
+    closing = "import os, sys; os.close(1); os.execv(sys.executable, sys.argv[1:])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", closing, sys.executable, "-m", "pinclip", "hello"],
+        env=site.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (7, "")

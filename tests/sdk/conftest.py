@@ -62,6 +62,8 @@ class Origin:
         self.replies: list[Reply] = []
         self.release = threading.Event()
         """Until it is set, a request without a reply is left waiting."""
+        self.gate: threading.Barrier | None = None
+        """Where each request waits for the others, if they are to be under way together."""
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.origin = self
         if tls:
@@ -82,6 +84,7 @@ class Origin:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 256  # connections that come at one moment
     origin: Origin
 
 
@@ -95,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
         origin.seen.append(Seen(self.command, self.path, headers, body))
+        if origin.gate is not None:
+            origin.gate.wait(20)
         if not origin.replies:
             origin.release.wait()
             self.close_connection = True

@@ -26,6 +26,7 @@ from .conftest import (
     accepted,
     failed,
     ok,
+    problem,
     scan,
     uploaded,
 )
@@ -467,3 +468,36 @@ def test_import_of_the_package_leaves_http_for_later() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        pytest.param(lambda c: c.check("http://a/\udcff"), "surrogate", id="URL"),
+        pytest.param(lambda c: c.submit(URL, metadata={"a": "\udcff"}), "surrogate", id="metadata"),
+        pytest.param(
+            lambda c: c.appeals.create(SCAN_ID, reason="\udcff"), "surrogate", id="reason"
+        ),
+        pytest.param(lambda c: c.check(Path("a\0b")), "not the name of a file", id="NUL"),
+        pytest.param(lambda c: c.lookup(Path("a\0b")), "not the name of a file", id="NUL there"),
+        pytest.param(lambda c: c.check(URL, wait=float("nan")), "nan", id="no number"),
+        pytest.param(lambda c: c.wait(SCAN_ID, timeout=float("nan")), "nan", id="nor to wait"),
+        pytest.param(lambda c: c.get("a" * 256), "not a scan's id", id="too long an id"),
+    ],
+)
+def test_what_cannot_be_sent_is_an_input_error_and_shows_no_more_than_it_must(
+    client: Any, origin: Origin, ask: Callable[[Any], Any], said: str
+) -> None:
+    origin.will(problem("not_found"))
+
+    with pytest.raises(sdk.InputError, match=said):
+        ask(client)
+
+    assert origin.seen == []
+
+
+def test_lookup_takes_no_answer_about_another_image(client: Any, origin: Origin) -> None:
+    origin.will(ok({"data": [{"sha256": "1" * 64, "verdict": "no_sign_of_ai"}]}))
+
+    with pytest.raises(sdk.APIResponseValidationError, match="other images"):
+        client.lookup("0" * 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -226,3 +227,40 @@ def test_waiting_client_that_leaves_early_cancels_what_is_under_way(origin: Orig
             return len(asyncio.all_tasks())
 
     assert asyncio.run(run()) == 1
+
+
+@pytest.mark.parametrize("fault", [SystemExit(3), asyncio.CancelledError()])
+def test_exit_of_the_callers_function_ends_the_loop_and_hangs_nothing(
+    client: Any, origin: Origin, fault: BaseException
+) -> None:
+    def bytes_of(_url: str) -> bytes:
+        raise fault
+
+    origin.will(ok(failed()))
+
+    with pytest.raises(type(fault)):
+        list(client.check_many(URLS[:1], bytes_of=bytes_of))
+
+
+def test_one_image_is_not_taken_for_many(client: Any, origin: Origin) -> None:
+    for image in (URLS[0], b"abc"):
+        with pytest.raises(sdk.InputError, match="one"):
+            client.check_many(image)
+
+    assert origin.seen == []
+
+
+def test_nothing_waits_for_the_connection_of_another(client: Any, origin: Origin) -> None:
+    many = 120  # more than an HTTP client opens of itself
+    urls = [f"https://example.org/{number}.jpg" for number in range(many)]
+    together = threading.Barrier(many + 1)
+    origin.will(*[ok(scan())] * many)
+    origin.gate = together
+
+    answers = client.check_many(urls, concurrency=many)
+    releaser = threading.Thread(target=together.wait, args=(20,))
+    releaser.start()
+    found = list(answers)
+    releaser.join()
+
+    assert all(one.result == scan() for one in found)

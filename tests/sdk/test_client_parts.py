@@ -569,3 +569,28 @@ def test_submit_names_where_to_tell_the_end(client: Any, origin: Origin) -> None
         "metadata": {"a": "b"},
     }
     assert seen.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("event_id", ["é", "a\x01b", "a b", "1" * 300])
+def test_events_go_on_after_an_id_that_no_header_can_hold(
+    client: Any, origin: Origin, event_id: str
+) -> None:
+    broken = events("queued")
+    broken = broken._replace(body=broken.body.replace(b"id: 1\n", f"id: {event_id}\n".encode()))
+    origin.will(broken, events("completed"))
+
+    assert [one.status for one in client.scans.events(SCAN_ID)] == ["queued", "completed"]
+    assert all("last-event-id" not in seen.headers for seen in origin.seen)
+
+
+def test_events_wait_no_longer_than_a_minute(
+    client: Any, origin: Origin, clock: ManualClock
+) -> None:
+    patient = events("queued")
+    origin.will(
+        patient._replace(body=patient.body.replace(b"retry: 3000", b"retry: 999999999")),
+        events("completed"),
+    )
+
+    assert len(list(client.scans.events(SCAN_ID))) == 2
+    assert clock.slept == [60.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ from sdk.commands.check import checked, exit_code
 from sdk.commands.check import main as check
 from sdk.commands.exits import MEANINGS, Exit
 from sdk.commands.words import WORDS, Outcome, json_line, line, rate_in_words
+from sdk.environment import inherited
 
 from .conftest import SCAN_ID, ManualClock, Origin, Reply, accepted, failed, ok, problem, scan
 from .conftest import uploaded as taken
 
 URL = "https://example.org/picture.jpg"
+ROOT = str(Path(sdk.__file__).parent.parent)
+CODE = "import sys; from sdk.commands.check import main; sys.exit(main(sys.argv[1:]))"
 SLOW = {"Retry-After": "999"}  # longer than the client waits, so that it does not try again
 
 
@@ -280,3 +285,41 @@ def test_line_lets_no_name_steer_the_terminal(name: str) -> None:
 
 def test_line_keeps_names_of_every_language() -> None:
     assert line(Outcome("写真 à.jpg", scan())).startswith("写真 à.jpg: ")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_json_is_json_whatever_stdout_can_write(tmp_path: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "--json", "é\N{GRINNING FACE}.jpg", b"\xff.jpg"],
+        cwd=tmp_path,
+        env=inherited(
+            PYTHONIOENCODING=encoding, PYTHONPATH=ROOT, PINCLIP_BASE_URL="http://[::1]:1"
+        ),
+        capture_output=True,
+        check=False,
+    )
+
+    told = [msgspec.json.decode(line)["input"] for line in done.stdout.splitlines()]
+    assert done.returncode == Exit.USAGE
+    assert told == ["é\N{GRINNING FACE}.jpg", "\\udcff.jpg"]
+
+
+def test_json_tells_of_a_file_whose_name_is_not_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "\udcff.jpg").write_bytes(b"")
+
+    assert check(["--json", str(tmp_path / "\udcff.jpg")]) == Exit.USAGE
+
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert told["error"]["message"] == f"{tmp_path}/\\udcff.jpg is empty."
+
+
+def test_check_tells_a_proxy_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "smoke://127.0.0.1:1")
+
+    assert check([URL, "--base-url", "https://example.org"]) == Exit.AUTH
+
+    assert "ALL_PROXY" in capsys.readouterr().err

@@ -139,8 +139,55 @@ def test_results_leave_the_file_of_another_program_as_it_is(out: Path, text: str
     assert out.read_text() == text + "torn"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"one line of a letter", id="text without an end of line"),
+        pytest.param(b'{"id":"1","colour":"red"}', id="JSON without an end of line"),
+        pytest.param(b'{"id":"\xff","input":"a","scan":{}}\n', id="not UTF-8"),
+        pytest.param(b"[" * 100_000 + b"\n", id="too deep"),
+    ],
+)
+def test_results_never_drop_what_is_not_theirs(out: Path, data: bytes) -> None:
+    out.write_bytes(data)
+
+    with pytest.raises(InputError, match="not of `pinclip batch`"):
+        Results(out)
+
+    assert out.read_bytes() == data
+
+
+def test_results_end_the_line_of_a_whole_answer(out: Path) -> None:
+    out.write_bytes(b'{"id":"1","input":"a","scan":{"id":"scan_1"}}')
+
+    with Results(out) as results:
+        results.add("2", "b", {"scan": {}})
+
+    assert set(lines(out)) == {"1", "2"}
+
+
+def test_results_are_mended_where_a_link_leads_and_stay_private(out: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.jsonl"
+    target.write_text('{"id":"torn')
+    target.chmod(0o600)
+    out.symlink_to(target)
+
+    with Results(out) as results:
+        results.add("1", "a", {"scan": {}})
+
+    assert out.is_symlink()
+    assert set(lines(target)) == {"1"}
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_results_are_a_file(tmp_path: Path) -> None:
+    for path in (Path("/dev/zero"), tmp_path):  # the first would never be read to its end
+        with pytest.raises(InputError, match="not a file"):
+            Results(path)
+
+
 def test_results_are_written_by_one_run_at_a_time(out: Path) -> None:
-    out.write_text("torn")
+    out.write_text('{"id":"torn')
     with Results(out), pytest.raises(InputError, match="Another run"):
         Results(out)
 
@@ -297,3 +344,37 @@ def test_batch_refuses_files_that_cannot_be_used(
     assert len(told) == 3
     assert all(line.startswith("pinclip: ") for line in told)
     assert table.read_text() == "url\n"
+
+
+def test_batch_leaves_a_row_that_no_system_can_open_and_goes_on(
+    scripted: Origin, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "\udcff.png").write_bytes(b"")
+    table = tmp_path / "in.txt"
+    table.write_bytes(b"a\0b.png\n\xff.png\nhttps://example.org/\xff.png\n" + GOOD.encode())
+    scripted.will(ok(scan()))
+
+    assert batch.main([str(table), "-o", str(out)]) == Exit.PARTIAL
+
+    codes = {row: line.get("error", {}).get("code") for row, line in lines(out).items()}
+    assert codes.pop(GOOD) is None
+    assert set(codes.values()) == {"input_invalid"}
+    assert len(codes) == 3
+
+
+def test_batch_refuses_to_write_over_in(write: Write) -> None:
+    table = write(GOOD, "in.txt")
+
+    assert batch.main([str(table), "-o", str(table)]) == Exit.USAGE
+
+    assert table.read_text() == GOOD
+
+
+def test_batch_tells_a_first_line_that_is_no_csv(
+    write: Write, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write('"url' + "a" * 200_000)
+
+    assert batch.main([str(table), "-o", str(out)]) == Exit.USAGE
+
+    assert "not CSV" in capsys.readouterr().err

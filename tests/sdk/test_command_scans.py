@@ -238,3 +238,15 @@ def test_wait_prints_a_failed_scan_as_the_server_gave_it(
     told = msgspec.json.decode(capsys.readouterr().out, type=sdk.Scan)
     assert told.error is not None
     assert told.error.code == "fetch_forbidden"
+
+
+def test_lookup_answers_for_each_input_though_it_cannot_be_asked(
+    scripted: Origin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.will(problem("auth_invalid"))
+
+    status = lookup.main(["0" * 64, str(tmp_path / "gone.jpg"), "--json"])
+
+    told = [msgspec.json.decode(line) for line in capsys.readouterr().out.splitlines()]
+    assert status == Exit.PARTIAL
+    assert [one["error"]["code"] for one in told] == ["auth_invalid", "file_unreadable"]

@@ -219,3 +219,17 @@ def test_new_picture_is_an_image_that_was_never_there() -> None:
     with image.open(io.BytesIO(first)) as opened:
         opened.load()
         assert (opened.format, opened.mode, opened.size) == ("PNG", "RGB", (256, 256))
+
+
+@pytest.mark.parametrize("proxy", ["smoke://127.0.0.1:1", "http://[::1"])
+def test_doctor_tells_a_proxy_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("PINCLIP_BASE_URL", "http://pinclip.invalid")
+    monkeypatch.setenv("http_proxy", proxy)
+
+    findings = list(examine())
+
+    assert told(findings, "server").state is State.FAILED
+    assert "HTTP_PROXY" in told(findings, "server").text
+    assert verdict(findings) is Exit.AUTH

@@ -89,10 +89,12 @@ def test_assistant_is_told_the_verdict_its_rate_and_that_it_can_be_wrong(
 def test_assistant_gets_no_file_from_elsewhere_and_none_that_is_no_picture(
     url: str, pictures: Path
 ) -> None:
+    (pictures / "circle.png").symlink_to(pictures / "circle.png")
     names = ["../hidden.png", "link.png", "/etc/passwd", "key.pem", "gone.png", "."]
+    odd = ["a\0.png", "circle.png", "a" * 5000]
 
     async def act(client: Any) -> list[Any]:
-        asked = [client.call_tool("check_image", {"image": name}) for name in names]
+        asked = [client.call_tool("check_image", {"image": name}) for name in [*names, *odd]]
         return [await one for one in asked]
 
     results = with_client(url, pictures, act)
@@ -101,7 +103,9 @@ def test_assistant_gets_no_file_from_elsewhere_and_none_that_is_no_picture(
     said = [result.content[0].text for result in results]
     assert all("outside the folders" in text for text in said[:3])
     assert "not a picture" in said[3]
-    assert all("There is no file" in text for text in said[4:])
+    assert all("There is no file" in text for text in said[4:6])
+    assert all("not the name of a file" in text for text in said[6:8])
+    assert "name too long" in said[8]
 
 
 def test_assistant_is_told_in_a_sentence_what_went_wrong(url: str, pictures: Path) -> None:

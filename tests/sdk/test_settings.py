@@ -70,3 +70,19 @@ def test_read_tells_all_faults_at_once() -> None:
 
 def test_settings_never_show_the_key() -> None:
     assert "hush" not in repr(read(api_key="hush"))
+
+
+def test_read_refuses_a_user_name_that_would_hide_the_key() -> None:
+    with pytest.raises(SettingsError, match="user name") as caught:
+        read(api_key="hush", base_url="https://me:hidden@example.org")
+
+    assert "hush" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+    assert read(api_key="", base_url="https://me:hidden@example.org")
+
+
+def test_read_shows_no_password_of_an_address_that_is_wrong() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(base_url="https://me:hidden@example.org?x")
+
+    assert "hidden" not in str(caught.value)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -361,3 +362,92 @@ def test_address_in_messages_has_no_password(connect: Callable[..., Any], origin
 
     assert "hush" not in str(caught.value)
     assert origin.url in str(caught.value)
+
+
+def test_certificate_of_the_environment_is_taken_on_this_machine(
+    connect: Callable[..., Any],
+    secure_origin: Origin,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    secure_origin.will(ok(scan()))
+
+    assert connect(base_url=secure_origin.url).get(SCAN_ID) == scan()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "smoke://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://[::1"),
+        ("SSL_CERT_FILE", "/nonexistent.pem"),
+        ("SSL_CERT_FILE", "/dev/null"),
+    ],
+)
+def test_environment_that_no_connection_can_be_made_with_is_a_fault_of_settings(
+    connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(sdk.SettingsError, match=name):
+        connect(base_url="https://example.org")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "\N{SNOWMAN}.net"])
+def test_host_that_has_no_name_in_dns_is_a_fault_of_settings(
+    connect: Callable[..., Any], host: str
+) -> None:
+    with pytest.raises(sdk.SettingsError, match="PINCLIP_BASE_URL"):
+        connect(base_url=f"http://{host}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"title":"\xff"}', id="not UTF-8"),
+        pytest.param(b'{"x":' + b"[" * 100_000, id="too deep"),
+    ],
+)
+@pytest.mark.parametrize("status", [409, 502])
+def test_refusal_that_cannot_be_read_is_one_all_the_same(
+    client: Any, origin: Origin, clock: ManualClock, body: bytes, status: int
+) -> None:
+    origin.will(*[Reply(status, body, JSON)] * 3)
+
+    with pytest.raises(sdk.APIStatusError) as caught:
+        client.get(SCAN_ID)
+
+    assert (caught.value.status_code, caught.value.problem) == (status, None)
+    assert len(clock.slept) == (2 if status == 502 else 0)
+
+
+def test_redirect_is_told_as_one(client: Any, origin: Origin) -> None:
+    origin.will(Reply(301, headers={"Location": "https://example.org/"}))
+
+    with pytest.raises(sdk.APIStatusError) as caught:
+        client.get(SCAN_ID)
+
+    assert "https://" in caught.value.hint
+    assert len(origin.seen) == 1
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
+def test_timeout_that_no_socket_takes_is_refused(
+    connect: Callable[..., Any], timeout: float
+) -> None:
+    with pytest.raises(sdk.InputError, match="timeout is"):
+        connect(timeout=timeout)
+    with pytest.raises(sdk.InputError, match="timeout is"):
+        connect().with_options(timeout=timeout)
+
+
+def test_time_without_an_end_is_taken(connect: Callable[..., Any], origin: Origin) -> None:
+    forever = float("inf")
+    origin.will(accepted(), ok(scan()))
+
+    found = connect(timeout=forever).check("https://example.org/picture.jpg", wait=forever)
+
+    assert found == scan()

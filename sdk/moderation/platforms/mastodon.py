@@ -1,6 +1,7 @@
 """Mastodon: watches the posts of one server, reports to its moderators, writes to authors.
 
     local timeline, newest pages, again and again --> posts with images, new or edited
+    webhook of its administration --> inbox       --> the same at once; replies and unlisted, too
     apply(report)  -->  a report in the moderators' queue, the key in its comment
     undo           -->  that report resolved, unless a person took it up
     notify         -->  a private mention ("direct") of the author
@@ -10,20 +11,24 @@ admin API acts on whole accounts, and "mark as sensitive" and "delete" of one po
 of the web page only (mastodon/mastodon#27675 would have added them, and was closed). Deleting
 could not be undone either. The report puts those buttons before a moderator.
 
-.mastodon_calls makes the calls. Posts of other servers are left out: they reach the timeline out
-of order, and their own moderators judge them.
+.mastodon_calls makes the calls, .mastodon_posts reads posts. The cursor is that of the timeline
+alone: where the webhook missed a post, a later one that it told of must not hide it. Posts of other
+servers are left out: they reach the timeline out of order, and their own moderators judge them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, suppress
+from functools import partial
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 from msgspec import Meta, Struct
 
 from sdk.environment import Secret
@@ -41,6 +46,9 @@ from sdk.moderation.platform import (
 )
 
 from .mastodon_calls import Calls
+from .mastodon_posts import changed_at, item_of, moment, read_status, told_item
+from .webhook_inbox import Door, Inbox, Kind, Row
+from .webhook_server import listening
 
 PAGE = 40
 """Posts in a page of a timeline, the most that Mastodon gives."""
@@ -52,6 +60,16 @@ POST_LIMIT = 500
 """Letters of a post, where the server has not raised it."""
 ANY_TIME = "~"
 """Later than every time: `_newest` need not go further back."""
+NO_TIME = "0"
+"""Earlier than every time: where a server without posts begins."""
+REMEMBERED = 500
+"""Items that were yielded last: what comes both ways within a look is yielded once."""
+BODY_LIMIT_BYTES = 1024 * 1024
+"""Largest body of the webhook that is read: one post, without its images."""
+SHORTEST_SECRET = 12
+"""Letters of a webhook's secret, which Mastodon asks for."""
+
+_log = logging.getLogger("pinclip.bot.mastodon")
 
 
 class MastodonSettings(Struct, frozen=True, kw_only=True):
@@ -63,14 +81,37 @@ class MastodonSettings(Struct, frozen=True, kw_only=True):
     """Access token of the bot's account, with the scopes that the guide lists."""
     mastodon_poll_seconds: Annotated[float, Meta(gt=0)] = 15.0
     """Seconds between two looks at the timeline."""
+    mastodon_webhook_secret: Secret = Secret("")
+    """Signing secret of a webhook that posts to /statuses here; empty listens to none."""
+    mastodon_webhook_host: str = "127.0.0.1"
+    """Address to listen on; keep a proxy with TLS before any other than this machine's."""
+    mastodon_webhook_port: Annotated[int, Meta(ge=0, le=65535)] = 8419
+    """TCP port to listen on; 0 takes a free one."""
+    mastodon_webhook_inbox: Path = Path("pinclip-mastodon-inbox.sqlite3")
+    """File that keeps which posts the webhook told of until they are handled."""
+
+    def check(self) -> Iterator[str]:
+        """Yield a sentence for each rule that these values break."""
+        if 0 < len(self.mastodon_webhook_secret) < SHORTEST_SECRET:
+            yield (
+                "PINCLIP_MASTODON_WEBHOOK_SECRET is shorter than any that Mastodon takes: copy the "
+                "signing secret that Administration, Webhooks shows."
+            )
 
 
 class MastodonPlatform:
-    """One Mastodon server, seen with the rights of the bot's account."""
+    """One Mastodon server, seen with the rights of the bot's account.
+
+    `address` is where it listens for the webhook, as in http://127.0.0.1:8419; empty: nowhere.
+    """
 
     capabilities = frozenset({Capability.REPORT, Capability.NOTIFY})
 
-    def __init__(self, calls: Calls, *, poll_seconds: float) -> None:
+    def __init__(
+        self, calls: Calls, *, poll_seconds: float, inbox: Inbox | None = None, address: str = ""
+    ) -> None:
+        self.address = address
+        self._inbox = inbox
         self._calls = calls
         self._account_id = ""
         self._began: str | None = None  # what `items(None)` begins with, however often it fails
@@ -85,16 +126,22 @@ class MastodonPlatform:
         self._account_id = str(account.id)
 
     async def items(self, after: str | None) -> AsyncIterator[Item]:
-        """Yield posts with images by the time of their last change, as `cursor` has it."""
+        """Yield posts with images: those of each look by their last change, and those told of."""
         if after is None and self._began is None:
-            self._began = max(map(_changed_at, await self._newest(ANY_TIME)), default="")
-        since = after or self._began or ""
+            self._began = max(map(changed_at, await self._newest(ANY_TIME)), default=NO_TIME)
+        since = after or self._began or NO_TIME
+        lately: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
         while True:
-            for status in sorted(await self._newest(since), key=_changed_at):
-                if _changed_at(status) > since:
-                    since = _changed_at(status)
-                    yield _item(status)
-            await anyio.sleep(self._poll_seconds)
+            for status in sorted(await self._newest(since), key=changed_at):
+                if changed_at(status) > since:
+                    since = changed_at(status)
+                    item = item_of(status, cursor=since)
+                    if _is_new(item, lately):
+                        yield item
+            async with aclosing(self._told_until_next_look(since)) as told:
+                async for item in told:
+                    if _is_new(item, lately):
+                        yield item
 
     async def media(self, item: Item) -> Sequence[Media]:
         """Return the images attached to the post, by the public addresses of its server."""
@@ -157,6 +204,16 @@ class MastodonPlatform:
             is_write=True,
         )
 
+    async def _told_until_next_look(self, cursor: str) -> AsyncGenerator[Item]:
+        """Yield what the webhook tells of; one counts as handled when the next is asked for."""
+        if self._inbox is None:
+            await asyncio.sleep(self._poll_seconds)
+            return
+        end = asyncio.get_running_loop().time() + self._poll_seconds
+        while (row := await _next_before(end, self._inbox)) is not None:
+            yield told_item(row, cursor=cursor)
+            await self._inbox.mark_read(row.n)
+
     async def _newest(self, since: str) -> list[Any]:
         """Return posts, newest first, back to `since` and those that are looked at again."""
         statuses: list[Any] = []
@@ -166,7 +223,7 @@ class MastodonPlatform:
             statuses.extend(page)
             if not page:  # A short one is not the last: posts may be filtered out of any.
                 break
-            if number >= PAGES_LOOKED_AT_AGAIN and _when(page[-1].created_at) <= since:
+            if number >= PAGES_LOOKED_AT_AGAIN and moment(page[-1].created_at) <= since:
                 break
         return statuses
 
@@ -189,37 +246,51 @@ class MastodonPlatform:
 async def open_mastodon(settings: MastodonSettings) -> AsyncIterator[MastodonPlatform]:
     """Log in with the token; raises PermissionLost if the server does not take it."""
     calls = Calls(settings.mastodon_url, token=settings.mastodon_token)
-    platform = MastodonPlatform(calls, poll_seconds=settings.mastodon_poll_seconds)
-    try:
-        await platform.log_in()
-        yield platform
-    finally:
-        calls.close()
+    with closing(calls):
+        async with _hearing(settings) as (inbox, address):
+            platform = MastodonPlatform(
+                calls, poll_seconds=settings.mastodon_poll_seconds, inbox=inbox, address=address
+            )
+            await platform.log_in()
+            yield platform
 
 
 PLUGIN = Plugin(settings=MastodonSettings, open=open_mastodon)
 
 
-def _item(status: Any) -> Item:
-    extra = {"account": str(status.account.id)}
-    if status.account.get("roles"):
-        extra["roles"] = ",".join(str(role["name"]) for role in status.account.roles)
-    return Item(
-        id=str(status.id),
-        revision=_changed_at(status),
-        cursor=_changed_at(status),
-        url=status.url,
-        author=status.account.acct,
-        extra=extra,
-    )
+@asynccontextmanager
+async def _hearing(settings: MastodonSettings) -> AsyncIterator[tuple[Inbox | None, str]]:
+    """Listen for the webhook, if its secret is set; yields the inbox, and where it listens."""
+    if not settings.mastodon_webhook_secret:
+        yield None, ""
+        return
+    readers = {"/statuses": partial(read_status, secret=settings.mastodon_webhook_secret)}
+    with closing(Inbox(settings.mastodon_webhook_inbox)) as inbox:
+        async with listening(
+            Door(inbox, readers, limit=BODY_LIMIT_BYTES),
+            host=settings.mastodon_webhook_host,
+            port=settings.mastodon_webhook_port,
+            setting="PINCLIP_MASTODON_WEBHOOK_PORT",
+        ) as address:
+            _log.info("The webhook is heard at %s/statuses.", address)
+            yield inbox, address
 
 
-def _changed_at(status: Any) -> str:
-    return _when(status.get("edited_at") or status.created_at)
+async def _next_before(end: float, inbox: Inbox) -> Row | None:
+    """Return what was told and not handled yet, None if there is nothing until that time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(end):
+            return await inbox.next(Kind.STATUS)
+    return None
 
 
-def _when(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+def _is_new(item: Item, lately: deque[tuple[str, str]]) -> bool:
+    """Tell if an item was not yielded lately, and remember it."""
+    name = (item.id, item.revision)
+    if name in lately:
+        return False
+    lately.append(name)
+    return True
 
 
 def _fitting(text: str, *, limit: int, end: str) -> str:

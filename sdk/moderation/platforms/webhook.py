@@ -11,25 +11,23 @@ Anything else counts as no answer: the same order comes again, under the same Id
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
-import uvicorn
 from msgspec import Struct
 
 from sdk import events, webhooks
 from sdk._retry import read_retry_after
 from sdk.environment import Secret
-from sdk.errors import InputError
+from sdk.errors import APIResponseValidationError, InputError, WebhookSignatureError
 from sdk.moderation.clock import SystemClock
 from sdk.moderation.platform import (
     Action,
@@ -48,8 +46,18 @@ from sdk.moderation.platform import (
 )
 from sdk.wire import Event
 
-from .orders import ItemLine, Order, action_order, media_of, notice_order, token_of, undo_order
-from .webhook_inbox import Door, Inbox, Kind
+from .orders import (
+    ItemLine,
+    Order,
+    action_order,
+    media_of,
+    notice_order,
+    read_item,
+    token_of,
+    undo_order,
+)
+from .webhook_inbox import Door, Inbox, Kind, Posted, Reader, Refused
+from .webhook_server import listening
 
 ANSWER_SECONDS = 15.0
 """How long the target may take to answer, as pinclip's own deliveries have it."""
@@ -204,45 +212,65 @@ class Webhook:
 @asynccontextmanager
 async def open_webhook(settings: WebhookSettings) -> AsyncIterator[Webhook]:
     """Listen for items and events as long as the context lasts."""
-    secret = settings.webhook_bot_secret
-    with _listener(settings) as listener, closing(Inbox(settings.webhook_bot_inbox)) as inbox:
-        door = Door(inbox, items_secret=secret, events_secret=settings.webhook_secret)
-        config = uvicorn.Config(door, lifespan="off", ws="none", log_config=None, access_log=False)
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve([listener]))
-        try:
-            # Without TLS there is nothing to verify, and loading certificates takes 40 ms.
-            is_secure = settings.webhook_bot_target.startswith("https:")
-            async with httpx.AsyncClient(timeout=ANSWER_SECONDS, verify=is_secure) as http:
-                address = f"http://{settings.webhook_bot_host}:{listener.getsockname()[1]}"
-                _log.info("Items are taken at %s/items.", address)
-                target = settings.webhook_bot_target
-                yield Webhook(inbox, address=address, http=http, target=target, secret=secret)
-        finally:
-            server.should_exit = True
-            await serving
+    # Without TLS there is nothing to verify, and loading certificates takes 40 ms.
+    is_secure = settings.webhook_bot_target.startswith("https:")
+    with closing(Inbox(settings.webhook_bot_inbox)) as inbox:
+        async with (
+            listening(
+                Door(inbox, _readers(settings)),
+                host=settings.webhook_bot_host,
+                port=settings.webhook_bot_port,
+                setting="PINCLIP_WEBHOOK_BOT_PORT",
+            ) as address,
+            httpx.AsyncClient(timeout=ANSWER_SECONDS, verify=is_secure) as http,
+        ):
+            _log.info("Items are taken at %s/items.", address)
+            yield Webhook(
+                inbox,
+                address=address,
+                http=http,
+                target=settings.webhook_bot_target,
+                secret=settings.webhook_bot_secret,
+            )
 
 
 PLUGIN = Plugin(settings=WebhookSettings, open=open_webhook)
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to the bot that it is a part of."""
+def _readers(settings: WebhookSettings) -> dict[str, Reader]:
+    """Return how each path is read; raises InputError for a secret that is none."""
+    readers = {"/items": partial(_read_item, secret=settings.webhook_bot_secret)}
+    if settings.webhook_secret:
+        readers["/events"] = partial(_read_event, secret=settings.webhook_secret)
+    for reader in readers.values():
+        webhooks.sign(b"", reader.keywords["secret"], event_id="trial", timestamp=0)
+    return dict(readers)
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
-
-def _listener(settings: WebhookSettings) -> socket.socket:
-    host, port = settings.webhook_bot_host, settings.webhook_bot_port
+def _read_item(body: bytes, headers: Mapping[str, str], *, secret: Secret) -> Posted:
+    _fault_of_event(body, headers, secret=secret)  # signed, and need not be one
     try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise PlatformError(
-            f"Nothing can listen on {host} port {port}: {error}.",
-            hint="Set PINCLIP_WEBHOOK_BOT_PORT to a free port, or stop what uses this one.",
-        ) from error
+        read_item(body)
+    except InputError as error:
+        raise Refused(400, "item_unreadable", str(error)) from error
+    return Posted(Kind.ITEM, delivery=headers["webhook-id"], body=body)
+
+
+def _read_event(body: bytes, headers: Mapping[str, str], *, secret: Secret) -> Posted:
+    if (fault := _fault_of_event(body, headers, secret=secret)) is not None:
+        raise Refused(400, "event_unreadable", str(fault)) from fault
+    return Posted(Kind.EVENT, delivery=headers["webhook-id"], body=body)
+
+
+def _fault_of_event(body: bytes, headers: Mapping[str, str], *, secret: Secret) -> Exception | None:
+    """Return why a signed body is no event of pinclip, None if it is one; refuses the unsigned."""
+    try:
+        webhooks.unwrap(body, headers, secret)
+    except WebhookSignatureError as error:
+        raise Refused(401, error.code, str(error)) from error
+    except (APIResponseValidationError, RecursionError) as error:
+        return error
+    return None
 
 
 def _is_secret(text: str) -> bool:

@@ -1,11 +1,12 @@
 """Inbox: what other software posts, verified, and on disk before it is answered.
 
-    POST /items   -> signed? -> an item?   -> row -> 202      GET /healthz -> 200
-    POST /events  -> signed? -> an event?  -> row -> 202
-                       401         400         the same webhook-id again: 202, and no second row
+    Door   POST path -> Reader: signed? readable? -> Posted -> 202      GET /healthz -> 200
+                                  401      400
+    Inbox  put(Posted) -> row, on disk -> next, rows -> whom it is for -> mark_read
+           the same delivery again: no second row
 
-An ASGI application of its own, without a framework: two paths and a few refusals. Knows neither
-the bot nor what the rows are for; the reader of a row says when it may go.
+An ASGI application of its own, without a framework: a few paths and a few refusals. Knows neither
+the bot, nor who signs how, nor what the rows are for; whom a row is for says when it may go.
 """
 
 from __future__ import annotations
@@ -21,13 +22,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from sdk import webhooks
-from sdk.environment import Secret
-from sdk.errors import APIResponseValidationError, InputError, WebhookSignatureError
 from sdk.moderation.clock import SystemClock
 from sdk.moderation.platform import PlatformError
-
-from .orders import read_item
 
 BODY_LIMIT_BYTES = 32 * 1024 * 1024
 """Largest body that is read: an item with a few images in it."""
@@ -53,6 +49,7 @@ class Kind(StrEnum):
 
     ITEM = "item"
     EVENT = "event"
+    STATUS = "status"
 
 
 class Row(NamedTuple):
@@ -82,9 +79,9 @@ class Inbox:
         self._news = asyncio.Condition()
         self._clock = SystemClock()
 
-    async def put(self, kind: Kind, *, delivery: str, body: bytes) -> None:
+    async def put(self, posted: Posted) -> None:
         """Keep a delivery, unless the one of this id is there already."""
-        await self._do(_put, kind, delivery, body, self._clock.now())
+        await self._do(_put, posted, self._clock.now())
         async with self._news:
             self._news.notify_all()
 
@@ -93,14 +90,22 @@ class Inbox:
 
         A row counts as read when the next one is asked for.
         """
-        last = after or 0
         while True:
-            async with self._news:
-                while (row := await self._do(_next, kind, last, after is None)) is None:
-                    await self._news.wait()
+            row = await self.next(kind, after=after)
             yield row
-            last = row.n
-            await self._do(_mark_read, last)
+            await self.mark_read(row.n)
+            after = None if after is None else row.n
+
+    async def next(self, kind: Kind, *, after: int | None = None) -> Row:
+        """Return the first row behind `after`, or with None the first never read; wait for it."""
+        async with self._news:
+            while (row := await self._do(_next, kind, after or 0, after is None)) is None:
+                await self._news.wait()
+            return row
+
+    async def mark_read(self, n: int) -> None:
+        """Let a row go, after a time in which its sender may repeat itself."""
+        await self._do(_mark_read, n)
 
     async def body(self, n: int) -> bytes | None:
         """Return the body of a row, if it is still there."""
@@ -131,53 +136,20 @@ class Inbox:
             ) from error
 
 
-class Door:
-    """The ASGI application that fills an inbox.
+class Posted(NamedTuple):
+    """What is kept of a request; the same `delivery` again is no second row of the kind."""
 
-    Items are signed with `items_secret`, events with `events_secret`, that of the endpoint at
-    the pinclip server; without it no event is taken. Raises InputError for a secret that is none.
-    """
-
-    def __init__(self, inbox: Inbox, *, items_secret: Secret, events_secret: Secret) -> None:
-        self._inbox = inbox
-        self._secrets = {"/items": (Kind.ITEM, items_secret)}
-        if events_secret:
-            self._secrets["/events"] = (Kind.EVENT, events_secret)
-        for _, secret in self._secrets.values():
-            webhooks.sign(b"", secret, event_id="trial", timestamp=0)
-
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            return
-        try:
-            answer = await self._answer(scope, receive)
-        except _Refused as refused:
-            answer = refused.answer
-        except InboxError as error:
-            answer = (503, error.code, str(error))
-        with contextlib.suppress(OSError):  # who does not wait for the answer will ask again
-            await _respond(send, *answer)
-
-    async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> tuple[int, str, str]:
-        path = scope["path"].rstrip("/")
-        if path == "/healthz":
-            return 200, "ok", "Signed items are taken at /items, events at /events."
-        if path not in self._secrets:
-            raise _Refused(404, "not_found", "POST items to /items, pinclip's events to /events.")
-        if scope["method"] != "POST":
-            raise _Refused(405, "method_not_allowed", f"Use POST, not {scope['method'][:20]}.")
-        kind, secret = self._secrets[path]
-        body = await _read(receive)
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        _verify(kind, body, headers, secret)
-        await self._inbox.put(kind, delivery=headers["webhook-id"], body=body)
-        return 202, "accepted", "It is written down."
+    kind: Kind
+    delivery: str
+    body: bytes
 
 
-class _Refused(Exception):
+Reader = Callable[[bytes, Mapping[str, str]], Posted | None]
+"""Takes a body and its headers, by names in small letters; verifies them, and returns what to keep
+of them, or None for what is signed and not wanted. Raises Refused."""
+
+
+class Refused(Exception):
     """What to answer instead of 202."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
@@ -185,35 +157,59 @@ class _Refused(Exception):
         self.answer = (status, code, detail)
 
 
-async def _read(receive: Receive) -> bytes:
+class Door:
+    """The ASGI application that fills an inbox, by a Reader for each path."""
+
+    def __init__(
+        self, inbox: Inbox, readers: Mapping[str, Reader], *, limit: int = BODY_LIMIT_BYTES
+    ) -> None:
+        self._inbox = inbox
+        self._readers = readers
+        self._limit = limit
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        try:
+            answer = await self._answer(scope, receive)
+        except Refused as refused:
+            answer = refused.answer
+        except InboxError as error:
+            answer = (503, error.code, str(error))
+        with contextlib.suppress(OSError):  # who does not wait for the answer will ask again
+            await _respond(send, *answer)
+
+    async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> tuple[int, str, str]:
+        path, paths = scope["path"].rstrip("/"), " and ".join(self._readers)
+        if path == "/healthz":
+            return 200, "ok", f"Signed requests are taken at {paths}."
+        if path not in self._readers:
+            raise Refused(404, "not_found", f"Signed requests are taken at {paths}, by POST.")
+        if scope["method"] != "POST":
+            raise Refused(405, "method_not_allowed", f"Use POST, not {scope['method'][:20]}.")
+        body = await _read(receive, limit=self._limit)
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        posted = self._readers[path](body, headers)
+        if posted is None:
+            return 202, "ignored", "It is signed, and of a kind that is not looked at."
+        await self._inbox.put(posted)
+        return 202, "accepted", "It is written down."
+
+
+async def _read(receive: Receive, *, limit: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Refused(400, "body_incomplete", "The connection ended before the body did.")
+            raise Refused(400, "body_incomplete", "The connection ended before the body did.")
         body += message.get("body", b"")
-        if len(body) > BODY_LIMIT_BYTES:
-            raise _Refused(
-                413, "body_too_large", f"The body is larger than {BODY_LIMIT_BYTES} bytes."
-            )
+        if len(body) > limit:
+            raise Refused(413, "body_too_large", f"The body is larger than {limit} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
-
-
-def _verify(kind: Kind, body: bytes, headers: Mapping[str, str], secret: Secret) -> None:
-    """Refuse what is not signed, and what is signed but not of this kind."""
-    try:
-        webhooks.unwrap(body, headers, secret)
-    except WebhookSignatureError as error:
-        raise _Refused(401, error.code, str(error)) from error
-    except (APIResponseValidationError, RecursionError) as error:  # signed, and no event
-        if kind is Kind.EVENT:
-            raise _Refused(400, "event_unreadable", str(error)) from error
-    if kind is Kind.ITEM:
-        try:
-            read_item(body)
-        except InputError as error:
-            raise _Refused(400, "item_unreadable", str(error)) from error
 
 
 async def _respond(send: Send, status: int, code: str, detail: str) -> None:
@@ -226,11 +222,11 @@ async def _respond(send: Send, status: int, code: str, detail: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _put(base: sqlite3.Connection, kind: Kind, delivery: str, body: bytes, now: float) -> None:
+def _put(base: sqlite3.Connection, posted: Posted, now: float) -> None:
     base.execute("DELETE FROM inbox WHERE is_read = 1 AND received_at < ?", (now - KEPT_SECONDS,))
     base.execute(
         "INSERT OR IGNORE INTO inbox (kind, delivery, body, received_at) VALUES (?, ?, ?, ?)",
-        (kind, delivery, body, now),
+        (*posted, now),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from benchmarks.scripted_server import ScriptedServer
 from sdk.environment import inherited
 from sdk.moderation import ActionKind, Journal, Mode
-from sdk.moderation.command import main
+from sdk.moderation.command import _Printable, main
 from sdk.moderation.fake import FakePlace
 from sdk.moderation.journal import Made, State
 
@@ -60,7 +61,12 @@ class Nothing:
 
 def policy():
     return Nothing()
+
+
+def raises():
+    raise KeyError("rules")
 """,
+    "broken.py": "1 / 0\n",
     "needs_more.py": "import a_library_that_nobody_has\n",
     "testbot-1.5.dist-info/METADATA": "Metadata-Version: 2.1\nName: testbot\nVersion: 1.5\n",
     "testbot-1.5.dist-info/entry_points.txt": """\
@@ -70,6 +76,8 @@ needy = needs_more:PLUGIN
 odd = testbot:policy
 [pinclip.policies]
 quiet = testbot:policy
+raises = testbot:raises
+broken = broken:policy
 """,
 }
 
@@ -248,6 +256,129 @@ def test_undo_that_a_moderator_forestalled_is_partly_done(shop: Shop, told: Told
 
     assert status == 7
     assert msgspec.json.decode(out)["state"] == "kept"
+
+
+def _reviewed(shop: Shop, *images: bytes) -> list[str]:
+    """Return the posts of these images, and leave what is wanted of them to a person."""
+    posts = [shop.place.post([image]) for image in images]
+    shop.run(len(posts), "--policy", str(shop.policy), "--mode", "review")
+    return posts
+
+
+def test_undo_without_a_bot_does_nothing_else_that_is_pending_and_says_it_in_the_policys_words(
+    shop: Shop, told: Told
+) -> None:
+    shop.policy.write_text(f'{LABEL}[notices]\nundone = "Entschuldigung."\n')
+    post, other = _reviewed(shop, AI % 1, AI % 2)
+    with shop.journal() as journal:
+        keys = {entry.item.id: entry.action.key for entry in journal.entries(State.WAITING)}
+    told("review", "approve", keys[post])
+    shop.run(2)
+    told("review", "approve", keys[other])
+
+    assert told("undo", "--all")[0] == 0
+
+    assert shop.place.actions(post) == shop.place.actions(other) == []
+    assert "Entschuldigung." in shop.place.notices(post)[-1]
+    with shop.journal() as journal:
+        assert [entry.item.id for entry in journal.entries(State.INTENDED)] == [other]
+
+
+def test_bot_can_be_stopped_whatever_became_of_its_policy(shop: Shop, told: Told) -> None:
+    _reviewed(shop, CLEAR % 1)
+    shop.policy.write_text("[[rule]\n")
+
+    assert told("mode", "enforce")[0] == 2
+    assert told("mode", "observe") == (0, "observe\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("broken", "cannot be loaded: ZeroDivisionError"), ("raises", "made: Key")]
+)
+def test_policy_of_a_package_that_breaks_is_told_in_a_sentence(
+    shop: Shop, told: Told, name: str, says: str
+) -> None:
+    status, _, err = told("run", "testbot", "--policy", name)
+
+    assert status == 3
+    assert says in err
+
+
+def test_undo_needs_no_policy_that_can_be_read(shop: Shop, told: Told) -> None:
+    [post] = _reviewed(shop, AI % 1)
+    with shop.journal() as journal:
+        told("review", "approve", journal.entries(State.WAITING)[0].action.key)
+    shop.run(1)
+    shop.policy.unlink()
+
+    assert told("undo", post)[0] == 0
+    assert shop.place.actions(post) == []
+
+
+def test_person_whom_the_machine_has_no_name_for_can_decide(
+    shop: Shop, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    _reviewed(shop, AI % 1)
+    monkeypatch.setattr("getpass.getuser", nobody)
+    with shop.journal() as journal:
+        [entry] = journal.entries(State.WAITING)
+
+    status, _, err = told("review", "reject", entry.action.key)
+
+    assert (status, err) == (0, f"pinclip: {entry.action.key} is rejected.\n")
+    with shop.journal() as journal:
+        [entry] = journal.entries(State.REJECTED)
+        assert str(entry.by).startswith("user ")
+
+
+def test_policy_of_another_encoding_is_misuse(shop: Shop, told: Told) -> None:
+    shop.policy.write_bytes(b"# \xe4\n")
+
+    status, _, err = told("run", "testbot", "--policy", str(shop.policy))
+
+    assert status == 2
+    assert "policy.toml: line 1 is not UTF-8" in err
+
+
+def test_log_lets_no_stranger_steer_the_terminal_or_begin_a_line(capsys: Any) -> None:
+    said = logging.makeLogRecord({"msg": "\x1b[2J", "exc_info": _error("a\n2026 INFO \x9b1m")})
+
+    lines = _Printable("%(message)s").format(said).split("\n")
+
+    assert all(line.isprintable() for line in lines)
+    assert all(line.startswith("    ") for line in lines[1:])
+
+
+def test_second_signal_ends_a_bot_whose_platform_does_not_answer(tmp_path: Path) -> None:
+    code = """\
+import asyncio, os, signal
+from sdk.moderation.command import _on_signals
+
+async def main():
+    stop = _on_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stop.wait()
+    print("stopping", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (done.stdout, done.returncode) == ("stopping\n", -signal.SIGTERM)
+
+
+def _error(text: str) -> Any:
+    try:
+        raise ValueError(text)
+    except ValueError:
+        return sys.exc_info()
 
 
 def test_list_shows_platforms_and_policies_of_every_package(shop: Shop, told: Told) -> None:

@@ -291,3 +291,41 @@ def test_looks_of_an_item_are_replaced_when_it_falls(tmp_path: Path) -> None:
         result = newest.looked[0].result
         assert getattr(result, "verdict", None) is Verdict.INCONCLUSIVE
         assert [entry.why for entry in journal.entries(State.UNDOING)] == ["rescored"]
+
+
+def test_link_to_a_journal_leads_to_the_same_lock(tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    with Journal(tmp_path / "bot.db") as journal:
+        journal.hold("fake")
+        link.symlink_to(tmp_path / "bot.db")
+        with Journal(link) as other, pytest.raises(JournalInUse):
+            other.hold("fake")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE actions SET action = x'7b'",
+        "UPDATE actions SET token = '{\"kind\": 5}'",
+        "UPDATE actions SET state = 'gome'",
+        "UPDATE items SET item = x'ff', outcome = 'x'",
+        "UPDATE facts SET value = '{' WHERE name = 'stance'",
+    ],
+)
+def test_damage_that_sqlite_cannot_see_is_told_as_damage(tmp_path: Path, damage: str) -> None:
+    with Journal(tmp_path / "bot.db") as journal:
+        journal.take_stance(Stance(mode=Mode.REVIEW))
+        journal.record(seen(), action=action(), state=State.INTENDED)
+        journal._do(damage)
+
+        with pytest.raises(JournalDamaged, match="damaged"):
+            (journal.stance(), journal.of_item("post-1"), list(journal.seen_since(0)))
+
+
+def test_report_that_was_made_last_counts_whatever_its_date(tmp_path: Path) -> None:
+    with Journal(tmp_path / "bot.db") as journal:
+        ahead, made = (Made(at=at, items=200, policy_id="a") for at in (9e9, 1e9))
+        journal.note_report(ahead)
+        journal.note_report(made)
+
+        assert journal.report_made("a") == made

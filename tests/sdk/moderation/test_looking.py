@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from sdk import APIStatusError, AsyncClient, PinclipError, Scan, ScanFailed
-from sdk.moderation import Looked, Media, RateLimited
+from sdk.moderation import Looked, Media, PlatformError, RateLimited
 from sdk.moderation.looking import Looker
 from tests.sdk.conftest import (
     SCAN_ID,
@@ -164,6 +165,42 @@ async def test_platform_that_asks_for_patience_while_loading_gets_it(origin: Ori
 
     assert results(await look(origin, Media("1/0", load=slow), waits=waits)) == [scan()]
     assert waits.seconds == [9.0]
+
+
+async def test_image_that_never_loads_ends_itself_and_holds_up_no_other(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs() -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    monkeypatch.setattr("sdk.moderation.looking.LOAD_SECONDS", 0.01)
+    origin.will(ok(failed("fetch_forbidden")))
+
+    media = [Media("1/0", load=hangs), Media("1/1", url=URL, load=hangs)]
+    for each in media:
+        [(_, result)] = await look(origin, each)
+        assert isinstance(result, PlatformError)
+        assert "TimeoutError" in str(result)
+
+
+@pytest.mark.parametrize("junk", [None, "text", 5])
+async def test_image_that_loads_as_junk_has_a_reason(origin: Origin, junk: Any) -> None:
+    async def loads() -> Any:
+        return junk
+
+    [(_, result)] = await look(origin, Media("1/0", load=loads))
+
+    assert isinstance(result, PinclipError)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_page_of_a_proxy_is_no_refusal_of_the_key(origin: Origin, status: int) -> None:
+    waits = Waits()
+    origin.will(Reply(status, b"<html>Checking your browser</html>"), ok(scan()))
+
+    assert results(await look(origin, Media("1/0", url=URL), waits=waits)) == [scan()]
+    assert waits.seconds == [1.0]
 
 
 async def test_refused_key_is_raised_since_no_image_fares_better(origin: Origin) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sdk.moderation import Decision, Item, Looked, Media, PlatformError, make_report
-from sdk.moderation.journal import Outcome, Seen
-from sdk.moderation.report import Report, lines
+from sdk.moderation.journal import Made, Outcome, Seen
+from sdk.moderation.report import DAY_SECONDS, Report, lines, may_enforce
 from sdk.moderation.rules import read_policy
 from sdk.wire import Input, InputKind
 from tests.sdk.conftest import scan
@@ -63,6 +63,24 @@ def test_expected_mistakes_are_the_measured_rates_added_up() -> None:
     assert report.rated_images == 100
     assert report.expected_false_accusations == pytest.approx(100 * 0.03)
     assert report.at_most_false_accusations == pytest.approx(100 * 0.038)
+
+
+def test_item_of_which_no_image_has_a_scan_shows_nothing_to_enforce_by() -> None:
+    report = reported(seen(1, ""), seen(2), seen(3, "", "inconclusive"))
+
+    assert (report.items, report.failed_images) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("days", "says"),
+    [(0, None), (-30, None), (0.5, None), (-31, "31 days old"), (300, "300 days ahead")],
+)
+def test_report_counts_for_a_month_and_not_if_a_wrong_clock_dated_it(
+    days: float, says: str | None
+) -> None:
+    why = may_enforce(Made(at=1e9 + days * DAY_SECONDS, items=200, policy_id="p"), now=1e9)
+
+    assert why is None if says is None else says in str(why)
 
 
 def test_lines_say_it_to_people_and_what_is_missing_to_enforce() -> None:

@@ -187,6 +187,7 @@ def test_every_fault_is_told_at_once_with_its_rule_and_line(tmp_path: Path) -> N
     path.write_text(
         """\
 exempt_authors = "ada"
+operating_point = "severe"
 [[rule]]
 verdict = "likely_ai"
 acton = "label"
@@ -207,10 +208,11 @@ appeal_url = "our forum"
         load_policy(path)
 
     assert list(caught.value.faults) == [
-        "rule 1, line 2: `acton` is not a word of a policy: did you mean `action`?",
-        "rule 1, line 2: `action` is missing.",
-        "rule 2, line 6: `action` is 'delete': use nothing, report, label, quarantine, remove.",
-        "rule 2, line 6: `max_false_alarm_rate` is 'few': Expected `float | null`, got `str`.",
+        "rule 1, line 3: `acton` is not a word of a policy: did you mean `action`?",
+        "rule 1, line 3: `action` is missing.",
+        "rule 2, line 7: `action` is 'delete': use nothing, report, label, quarantine, remove.",
+        "rule 2, line 7: `max_false_alarm_rate` is 'few': Expected `float | null`, got `str`.",
+        "`operating_point` is 'severe': use strict, balanced, sensitive.",
         "`exempt_authors` is 'ada': write a list, such as [\"name\"].",
         f"[brake]: `per_day` is 1000000: from 1 to {MOST_PER_DAY}.",
         "[notices]: `acted` has {author}: use {action}, {rate}, {scan_id}, {why}.",
@@ -227,6 +229,9 @@ appeal_url = "our forum"
         ("rule = 3", r"begin each rule with \[\[rule\]\]"),
         ("brake = 3", "write it as a table"),
         ("[notices]\nundone = 'so {'", "cannot be read"),
+        ("[notices]\nacted = '{why!z}'", "more than a word in {why}"),
+        ("[notices]\nundone = '{rate:>9999999999}'", "more than a word in {rate}"),
+        ("[notices]\nappeal_url = 'https://example.org/{}'", "has {}"),
     ],
 )
 def test_file_that_is_no_policy_is_refused(text: str, says: str) -> None:
@@ -234,8 +239,17 @@ def test_file_that_is_no_policy_is_refused(text: str, says: str) -> None:
         read_policy(text, name="rules")
 
 
+def test_file_of_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_bytes("# hell\n# größer".encode("latin-1"))
+
+    with pytest.raises(PolicyError, match=r"policy\.toml: line 2 is not UTF-8"):
+        load_policy(path)
+
+
 def test_terms_of_a_file_are_read_and_its_id_changes_with_its_text() -> None:
     text = """
+        operating_point = "strict"
         exempt_authors = ["press"]
         [[rule]]
         verdict = "likely_ai"
@@ -247,6 +261,7 @@ def test_terms_of_a_file_are_read_and_its_id_changes_with_its_text() -> None:
 
     assert one.brake == Brake(per_10_minutes=2, per_day=20)
     assert one.exempt_authors == {"press"}
+    assert one.operating_point is PointName.STRICT
     assert one.policy_id != two.policy_id
 
 

@@ -1,15 +1,21 @@
-"""A Mastodon server as far as the adapter can see: posts, reports, mentions, and their limits.
+"""A Mastodon server as far as the adapter can see: posts, reports, mentions, limits, a webhook.
 
 The shapes are those of docs.joinmastodon.org (entities Status, MediaAttachment, Account, Report
-and Admin::Report; error {"error": ...}; X-RateLimit-Reset as a time of day).
+and Admin::Report; error {"error": ...}; X-RateLimit-Reset as a time of day; the webhook's event
+{event, created_at, object}, and its X-Hub-Signature as WebSub has it). What the webhook could not
+deliver is lost, as after Mastodon's last try.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
+import httpx
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
 
@@ -19,6 +25,7 @@ BOT = "900"
 AUTHOR = "100"
 MODERATOR = "1"
 TOKEN = "secret-of-the-bot"
+WEBHOOK_SECRET = "0123456789abcdef0123456789abcdef01234567"
 SCOPES = {
     ("GET", "/api/v1/accounts/verify_credentials"): "read:accounts",
     ("GET", "/api/v1/timelines/public"): "read:statuses",
@@ -35,6 +42,10 @@ class FakeMastodon:
     """The state, and what people and administrators do to it; `app` is its API."""
 
     def __init__(self) -> None:
+        self.hook: str | None = None
+        """Where the webhook posts, or None while it cannot."""
+        self.answers: list[int] = []
+        """The status of each delivery."""
         self.statuses: dict[str, dict[str, Any]] = {}
         self.reports: dict[str, dict[str, Any]] = {}
         self.mentions: list[dict[str, str]] = []
@@ -55,13 +66,17 @@ class FakeMastodon:
         )
         self.app = Unreliable(api)
 
-    def post(self, images: int, *, roles: tuple[str, ...] = ()) -> str:
-        """Publish a post; returns its id."""
+    def post(self, images: int, *, roles: tuple[str, ...] = (), **fields: Any) -> str:
+        """Publish a post; returns its id. `fields` are others of its Status."""
         identity = str(110_000_000_000 + len(self.statuses))
         self.statuses[identity] = {
             "id": identity,
             "created_at": self._tick(),
             "edited_at": None,
+            "visibility": "public",
+            "in_reply_to_account_id": None,
+            "reblog": None,
+            "content": "<p>Look at this</p>",
             "url": f"https://social.example/@author/{identity}",
             "account": {
                 "id": AUTHOR,
@@ -70,13 +85,22 @@ class FakeMastodon:
                 "roles": [{"id": "3", "name": name, "color": ""} for name in roles],
             },
             "media_attachments": self._attached(identity, images),
+            **fields,
         }
+        self.tell("status.created", self.statuses[identity])
         return identity
 
     def edit(self, identity: str, images: int) -> None:
         status = self.statuses[identity]
         status["edited_at"] = self._tick()
         status["media_attachments"] = self._attached(f"{identity}e", images)
+        self.tell("status.updated", status)
+
+    def tell(self, event: str, about: dict[str, Any]) -> None:
+        """Let the webhook tell of it, if it can."""
+        if self.hook is not None:
+            body = told(event, about)
+            self.answers.append(deliver(self.hook, body, signature=signature_of(body)).status_code)
 
     def limit(self, seconds: float) -> None:
         self._limited_until = _now() + timedelta(seconds=seconds)
@@ -138,6 +162,26 @@ class FakeMastodon:
         return None
 
 
+def told(event: str, about: dict[str, Any]) -> bytes:
+    """Return the body of a delivery."""
+    at = "2026-11-01T12:00:00.000Z"
+    return json.dumps({"event": event, "created_at": at, "object": about}).encode()
+
+
+def signature_of(body: bytes, *, secret: str = WEBHOOK_SECRET) -> str:
+    return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"
+
+
+def deliver(hook: str, body: bytes, *, signature: str | None) -> httpx.Response:
+    headers = [(b"Content-Type", b"application/json")]
+    if signature is not None:
+        headers.append((b"X-Hub-Signature", signature.encode("latin-1")))
+    # Certificates would take 40 ms; a connection that is kept would outlive its test.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(verify=False, trust_env=False, limits=limits) as http:
+        return http.post(hook, content=body, headers=headers)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the library compares it with this machine's clock
 
@@ -170,9 +214,18 @@ async def _local(request: Request[Any, Any, Any]) -> list[dict[str, Any]]:
     assert query["local"] == query["only_media"] == "1"
     before = query.get("max_id", "~")
     newest = sorted(fake.statuses.values(), key=lambda it: it["id"], reverse=True)
-    shown = [it for it in newest if it["id"] < before and it["media_attachments"]]
+    shown = [it for it in newest if it["id"] < before and _is_in_timeline(it)]
     fake.looks.saw()
     return shown[: min(int(query["limit"]), fake.page_size)]
+
+
+def _is_in_timeline(status: dict[str, Any]) -> bool:
+    return (
+        bool(status["media_attachments"])
+        and status["visibility"] == "public"
+        and status["reblog"] is None
+        and status["in_reply_to_account_id"] in (None, status["account"]["id"])
+    )
 
 
 @get("/api/v1/statuses/{identity:str}")
