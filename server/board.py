@@ -83,7 +83,8 @@ class RedisBoard:
         self._posts: Together[Sequence[Entry]] = Together(self._post)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, once nothing is on its way that would open one anew."""
+        await self._posts.ended()
         await self._connections.aclose()
 
     async def post(self, entries: Sequence[Entry]) -> None:

@@ -102,7 +102,8 @@ class RedisMeter:
         self._takes: Together[_Ask] = Together(self._take)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, once nothing is on its way that would open one anew."""
+        await self._takes.ended()
         await self._connections.aclose()
 
     async def take(

@@ -51,7 +51,8 @@ class RqQueue:
         await self._rings.do(None)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, once no ring is on its way that would open one anew."""
+        await self._rings.ended()
         await self._connections.aclose()
         await anyio.to_thread.run_sync(self._redis.close)
 

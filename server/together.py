@@ -48,6 +48,11 @@ class Together(Generic[T]):
         if error is not None:
             raise error
 
+    async def ended(self) -> None:
+        """Return once nothing is being done any more: what it needs may be closed then."""
+        while self._rounds is not None:
+            await asyncio.wait([self._rounds])
+
     async def _serve(self) -> None:
         try:
             while self._waiting:

@@ -128,3 +128,21 @@ async def test_what_was_given_up_while_waiting_is_not_done() -> None:
     await together.do("c")
 
     assert action.calls == [["a"], ["c"]]
+
+
+async def test_what_is_being_done_for_one_who_gave_up_is_waited_for_before_the_end() -> None:
+    action = Action()
+    action.may_end = anyio.Event()
+    together = Together[str](action)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(together.do, "a")
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    async with anyio.create_task_group() as group:
+        group.start_soon(together.ended)
+        await anyio.wait_all_tasks_blocked()
+        assert action.ended == 0
+        action.may_end.set()
+
+    assert action.ended == 1

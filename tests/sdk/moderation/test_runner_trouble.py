@@ -578,8 +578,11 @@ async def test_same_image_in_two_posts_and_twice_in_one_is_acted_on_once_in_each
 
 @pytest.mark.parametrize("raised", [PinclipError("no"), ValueError("\udcff\x1b[2J")])
 async def test_policy_that_raises_whatever_ends_the_item_and_not_the_run(
-    tmp_path: Path, raised: Exception
+    tmp_path: Path, raised: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What pytest keeps of a log, xdist sends on, and no lone surrogate can be sent.
+    monkeypatch.setattr(logging.getLogger("pinclip.bot"), "propagate", False)
+
     class Raises:
         def decide(self, item: Item, looked: Sequence[Looked]) -> Decision:
             raise raised
