@@ -214,6 +214,11 @@ def _api(lines: Sequence[Line]) -> list[str]:
         f"{line['callers']} callers; CPU of the API's process alone. The model takes no time here.",
         f"Requests a second against the empty handler: {ratios}.\n",
         *_table(("Request", "A second", "CPU ms", "Lone, p50 ms"), rows),
+        *(
+            [f"\n`/healthz` while all submit: p99 {line['healthz p99 ms']} ms."]
+            if "healthz p99 ms" in line
+            else []
+        ),
     ]
 
 
@@ -388,6 +393,58 @@ def _kill_sweep_bars(line: Line) -> list[Line]:
     ]
 
 
+def _sdk_client(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    return [
+        "The Python client against plain httpx that does the same calls, in one run;",
+        f"{line['images']} pictures with {line['callers']} at once.\n",
+        *_table(
+            ("What", "Figures"),
+            [
+                ("a cached `check`", _figures(line["cached check"])),
+                ("`check_many`, a second", _figures(line["check_many, a second"])),
+            ],
+        ),
+    ]
+
+
+def _bot_kills(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    told = {what: value for what, value in line.items() if what not in ("name", "bars")}
+    return [
+        "A moderation bot is killed with SIGKILL at random moments, while it acts and while it",
+        "undoes. The platform acts twice if it is asked twice, and loses some answers.\n",
+        *_table(("What", "Figure"), [(what, _cell(value)) for what, value in told.items()]),
+    ]
+
+
+def _adapters(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    rows = [
+        (
+            f"`{name}`",
+            one["of all"],
+            ", ".join(f"{module} {count}" for module, count in one["lines"].items()),
+            len(one["passed"]) if "passed" in one else "stands in an application",
+            ", ".join(one.get("skipped", ())) or "none",
+        )
+        for name, one in line["adapters"].items()
+    ]
+    head = ("Adapter", "Lines of code", "of which", "Conformance cases passed", "skipped by name")
+    return [
+        "Lines without blanks, comments and docstrings. The target is for a whole adapter.\n",
+        *_table(head, rows),
+    ]
+
+
+def _figures(told: Line) -> str:
+    return "; ".join(f"{what} {_cell(value)}" for what, value in told.items())
+
+
+def _cell(value: object) -> str:
+    return _figures(value) if isinstance(value, dict) else str(value)
+
+
 OLDER_BARS: dict[str, Callable[[Line], list[Line]]] = {
     "cold_start": _cold_start_bars,
     "kill_sweep": _kill_sweep_bars,
@@ -398,6 +455,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Sequence[Line]], list[str]]]] = {
     "forward": ("The forward pass", _forward),
     "worker_path": ("A scan from end to end", _worker_path),
     "api": ("The API", _api),
+    "sdk_client": ("The client", _sdk_client),
+    "bot_kills": ("A bot that is killed", _bot_kills),
+    "adapters": ("Adapters of platforms", _adapters),
     "peers": ("Against others", _peers),
     "simulation": ("Many workers", _simulation),
     "one_image_hundred_callers": ("One image, many callers", _hundred),

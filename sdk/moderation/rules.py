@@ -260,11 +260,10 @@ def _refuse_unknown(table: Any, known: Any, place: str, faults: list[str]) -> No
 
 
 def _point(value: Any, faults: list[str]) -> PointName:
-    try:
+    if value in get_args(PointWord):
         return PointName(value)
-    except ValueError:
-        faults.append(f"`operating_point` is {value!r}: use {', '.join(PointName)}.")
-        return PointName.BALANCED
+    faults.append(f"`operating_point` is {value!r}: use {', '.join(get_args(PointWord))}.")
+    return PointName.BALANCED
 
 
 def _authors(value: Any, faults: list[str]) -> list[str]:
