@@ -1,0 +1,3 @@
+import { start } from "../../ui/panel";
+
+void start();

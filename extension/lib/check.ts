@@ -1,0 +1,204 @@
+/**
+ * One check from end to end: what is known of an image, with as little leaving as will do.
+ *
+ *     bytes -> sha256 -> verdict of this session? ------------------------------+
+ *                 | five digits of it                                           |
+ *                 v                                                             v
+ *          look-up by range: known? ---------------------------------------> View
+ *                 | no, and the settings let bytes go                           ^
+ *                 v                                                             |
+ *          upload -> submit -> the scan's id is kept -> wait --> scan with a verdict
+ *
+ * Every step is written to the store, so that a panel shows it and a worker that was ended in
+ * between takes up the wait. Whoever works on a check holds the lock of its name: one that nobody
+ * holds has been orphaned. A check ends as `done` or `failed`, and never both.
+ */
+import { Client } from "./api";
+import { ImageError, PinclipError } from "./errors";
+import { type Bytes, sha256Of } from "./images";
+import {
+  type Check,
+  isEnded,
+  listChecks,
+  loadCheck,
+  loadSettings,
+  loadVerdict,
+  noteSent,
+  type Settings,
+  type Source,
+  saveCheck,
+  saveVerdict,
+} from "./store";
+import { type View, viewOfLookup, viewOfScan } from "./view";
+
+/** What is checked: how it is shown, and how its bytes are had once it is its turn. */
+export interface Subject {
+  title: string;
+  source: Source | null;
+  bytes(settings: Settings): Promise<Bytes>;
+}
+
+/** How a client of the user's server is made; tests give their own. */
+export type Connect = (settings: Settings) => Client;
+export const connect: Connect = (settings) => new Client(settings.backend, settings.key);
+
+/** Check one image; returns the check once it is done or has failed. Never throws. */
+export async function check(subject: Subject, make: Connect = connect): Promise<Check> {
+  const begun = newCheck(subject);
+  return await navigator.locks.request(lockName(begun.id), async () => {
+    await saveCheck(begun);
+    return ended(begun, async (step) => {
+      const settings = await loadSettings();
+      if (!settings.isSetUp) throw new PinclipError("not_set_up", "The first run is not finished.");
+      return judged({ subject, settings, client: make(settings), step });
+    });
+  });
+}
+
+/** Go on with every check that nobody works on: wait for its scan, or say that it broke off. */
+export async function takeUp(make: Connect = connect): Promise<void> {
+  const open = (await listChecks()).filter((one) => !isEnded(one));
+  await Promise.all(
+    open.map(({ id }) =>
+      // Whoever works on it has the lock, and gets on without us.
+      navigator.locks.request(lockName(id), { ifAvailable: true }, async (lock) => {
+        if (lock !== null) await finish(id, make);
+      }),
+    ),
+  );
+}
+
+async function finish(id: string, make: Connect): Promise<void> {
+  const orphan = await loadCheck(id); // anew: it may have ended since it was listed
+  if (orphan === null || isEnded(orphan)) return;
+  await ended(orphan, async () => {
+    if (orphan.scanId === null) {
+      throw new PinclipError("interrupted", "The check broke off before it was sent.");
+    }
+    return awaited(orphan.scanId, make(await loadSettings()));
+  });
+}
+
+type Step = (change: Partial<Check>) => Promise<void>;
+
+interface Work {
+  subject: Subject;
+  settings: Settings;
+  client: Client;
+  step: Step;
+}
+
+async function judged({ subject, settings, client, step }: Work): Promise<View> {
+  const bytes = await read(subject, settings);
+  // Not ours to read: the server may fetch it, if the user has chosen that. It may get other bytes.
+  if (bytes === null) return fetchedByServer(subject.source as Source, { settings, client, step });
+  const name = {
+    backend: settings.backend,
+    sha256: await sha256Of(bytes),
+    point: settings.point,
+  };
+  const view =
+    (await loadVerdict(name, Date.now())) ??
+    (await lookedUp(bytes, name.sha256, { settings, client, step })) ??
+    (await scanned(bytes, { settings, client, step }));
+  await saveVerdict(name, view, Date.now());
+  return view;
+}
+
+/** What the server may be asked to fetch: it may reach what this browser was not given. */
+const SERVER_MAY_HELP = new Set(["host_not_granted", "fetch_forbidden", "fetch_failed"]);
+
+/** The bytes of the image; null where it is the server that shall fetch them. */
+async function read(subject: Subject, settings: Settings): Promise<Bytes | null> {
+  try {
+    return await subject.bytes(settings);
+  } catch (error) {
+    const isForServer = error instanceof ImageError && SERVER_MAY_HELP.has(error.code);
+    const isHttp = /^https?:/.test(subject.source?.url ?? "");
+    if (settings.send === "url" && isForServer && isHttp) return null;
+    throw error;
+  }
+}
+
+async function fetchedByServer(source: Source, work: Sending): Promise<View> {
+  const { settings, client, step } = work;
+  await step({ stage: "sending" });
+  const what = { what: "url", bytes: source.url.length, to: settings.backend } as const;
+  await noteSent({ at: Date.now(), ...what });
+  const scan = await client.submit({ url: source.url, operating_point: settings.point });
+  await step({ stage: "waiting", scanId: scan.id });
+  return awaited(scan.id, client);
+}
+
+type Sending = Pick<Work, "settings" | "client" | "step">;
+
+async function lookedUp(bytes: Bytes, sha256: string, work: Sending): Promise<View | null> {
+  const { settings, client, step } = work;
+  await step({ stage: "asking" });
+  const prefix = sha256.slice(0, 5);
+  await noteSent({ at: Date.now(), what: "prefix", bytes: 5, to: settings.backend });
+  const range = await client.lookupRange(prefix, settings.point);
+  const known = range.data.find((entry) => entry.sha256 === sha256);
+  return known ? viewOfLookup(known, bytes.length) : null;
+}
+
+async function scanned(bytes: Bytes, { settings, client, step }: Sending): Promise<View> {
+  if (settings.send === "lookup") {
+    throw new PinclipError("not_known", "Nothing is known of this image.");
+  }
+  await step({ stage: "sending" });
+  // Written before it leaves: what is not noted was not sent.
+  await noteSent({ at: Date.now(), what: "bytes", bytes: bytes.length, to: settings.backend });
+  const upload = await client.upload(bytes);
+  const request = { upload_id: upload.id, operating_point: settings.point };
+  const scan = await client.submit(request);
+  await step({ stage: "waiting", scanId: scan.id });
+  return awaited(scan.id, client);
+}
+
+async function awaited(scanId: string, client: Client): Promise<View> {
+  const view = viewOfScan(await client.wait(scanId));
+  if (view === null) throw new PinclipError("response_invalid", "The scan has no verdict.");
+  return view;
+}
+
+/** Do the work, and write what came of it. */
+async function ended(begun: Check, work: (step: Step) => Promise<View>): Promise<Check> {
+  let now = begun;
+  const step: Step = async (change) => {
+    now = { ...now, ...change };
+    await saveCheck(now);
+  };
+  try {
+    await step({ view: await work(step), stage: "done" });
+  } catch (error) {
+    await step({ error: told(error, begun.source), stage: "failed" });
+  }
+  return now;
+}
+
+function told(error: unknown, source: Source | null): NonNullable<Check["error"]> {
+  if (!(error instanceof PinclipError)) {
+    return { code: "internal", detail: String(error), hint: "", origin: null };
+  }
+  const isHost = error.code === "host_not_granted" && source !== null;
+  const origin = isHost ? new URL(source.url).origin : null;
+  return { code: error.code, detail: error.message, hint: error.hint, origin };
+}
+
+function newCheck({ title, source }: Subject): Check {
+  return {
+    id: crypto.randomUUID(),
+    title,
+    source,
+    startedAt: Date.now(),
+    stage: "getting",
+    scanId: null,
+    view: null,
+    error: null,
+  };
+}
+
+function lockName(id: string): string {
+  return `check:${id}`;
+}
