@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from atproto import models
 
 from sdk.environment import Secret, SettingsError, load, variables
 from sdk.moderation.platform import (
-    Action,
     ActionKind,
     Capability,
     Item,
@@ -42,8 +40,8 @@ from tests.sdk.moderation.fakes.bluesky import (
     FakeBluesky,
 )
 from tests.sdk.moderation.fakes.loopback import serving
+from tests.sdk.moderation.playing import doing, items, within
 
-T = TypeVar("T")
 GUIDE = Path(__file__).parents[3] / "docs/guides/bluesky.md"
 
 
@@ -122,32 +120,6 @@ def stage() -> Iterator[BlueskyStage]:
     fake = FakeBluesky()
     with serving(fake.app) as url:
         yield BlueskyStage(fake, url)
-
-
-def within(stage: BlueskyStage, scene: Callable[[Platform], Awaitable[T]]) -> T:
-    """Play a scene with a fresh Platform."""
-
-    async def play() -> T:
-        async with stage.open() as platform:
-            return await scene(platform)
-
-    return asyncio.run(play())
-
-
-async def items(platform: Platform, after: str | None, *, count: int) -> list[Item]:
-    """Return the first items that are yielded after the cursor."""
-    found: list[Item] = []
-    stream: AsyncIterator[Item] = platform.items(after)
-    async with asyncio.timeout(10), aclosing(stream):  # type: ignore[type-var]
-        async for item in stream:
-            found.append(item)
-            if len(found) == count:
-                break
-    return found
-
-
-def doing(kind: ActionKind, key: str = "k" * 32) -> Action:
-    return Action(kind=kind, key=key, sha256="0" * 64, scan_id="scan_1", text="Likely AI.")
 
 
 async def acted(platform: Platform, kind: ActionKind) -> UndoToken:

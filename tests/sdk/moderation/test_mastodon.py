@@ -10,7 +10,7 @@ import re
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ from tests.sdk.moderation.fakes.mastodon import (
     signature_of,
     told,
 )
+from tests.sdk.moderation.playing import doing, items
 
 GUIDE = Path(__file__).parents[3] / "docs/guides/mastodon.md"
 
@@ -173,20 +174,8 @@ def told_stage(site: Site, tmp_path: Path) -> ToldStage:
     return ToldStage(site.fake, site.url, tmp_path / "inbox.sqlite3")
 
 
-async def items(platform: Platform, after: str | None, *, count: int) -> list[Item]:
-    """Return the first items that are yielded after the cursor."""
-    found: list[Item] = []
-    stream: AsyncIterator[Item] = platform.items(after)
-    async with asyncio.timeout(10), aclosing(stream):  # type: ignore[type-var]
-        async for item in stream:
-            found.append(item)
-            if len(found) == count:
-                break
-    return found
-
-
 def reporting(text: str = "Likely AI.", key: str = "k" * 32) -> Action:
-    return Action(kind=ActionKind.REPORT, key=key, sha256="0" * 64, scan_id="scan_1", text=text)
+    return doing(ActionKind.REPORT, key, text=text)
 
 
 def test_mastodon_conforms(

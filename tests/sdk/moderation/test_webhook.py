@@ -7,8 +7,8 @@ import base64
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from sdk.moderation.rules import read_policy
 from sdk.moderation.testing import Case, check_platform, picture
 from tests.sdk.moderation.fakes.loopback import serving
 from tests.sdk.moderation.fakes.webhook import EVENTS_SECRET, SECRET, FakeForum, signed
+from tests.sdk.moderation.playing import first
 
 # Certificates would take 40 ms a request; a connection that is kept would outlive its test.
 HTTP = httpx.Client(verify=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
@@ -137,16 +138,6 @@ def stage(site: Site, tmp_path: Path) -> Iterator[WebhookStage]:
     site.forum = FakeForum()
     with site.forum.http:
         yield WebhookStage(site.forum, site.url, tmp_path / "inbox.sqlite3")
-
-
-async def first(stream: AsyncIterator[Any], *, count: int) -> list[Any]:
-    found: list[Any] = []
-    async with asyncio.timeout(10), aclosing(stream):  # type: ignore[type-var]
-        async for one in stream:
-            found.append(one)
-            if len(found) == count:
-                break
-    return found
 
 
 def post(
