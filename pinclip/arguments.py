@@ -1,4 +1,4 @@
-"""The arguments of `pinclip ablate` and `package`, without torch: --help is there at once."""
+"""The arguments of `pinclip train`, `ablate` and `package`, without torch: --help comes at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,31 @@ from pathlib import Path
 DESCRIPTION = "Labelled images of whoever made these weights; not described any further."
 MARKS = ("jpeg_75", "grid_8")
 """The names of evidence.planted.MARKS."""
+
+
+def train() -> argparse.ArgumentParser:
+    """Return the parser of `pinclip train`."""
+    parser = argparse.ArgumentParser(
+        prog="pinclip train",
+        description="Train a detector from labelled images, by a recipe. The same command goes on "
+        "with a run that was broken off.",
+        epilog="Exit status: 0 trained; 2 refused, the reason on stderr; 143 ended by SIGTERM, "
+        "saved. Several devices: torchrun --nproc-per-node N -m pinclip train ...",
+    )
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled images")
+    parser.add_argument("--layout", help="how that folder is laid out (default: the recipe's)")
+    parser.add_argument("--out", type=Path, required=True, help="run folder, made or gone on with")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--fold", type=int, metavar="K", help="leave fold K out and score it")
+    which.add_argument(
+        "--all-folds", action="store_true", help="leave out each fold in turn, then none (final/)"
+    )
+    parser.add_argument("--work", type=Path, help="folder of activations (default: OUT/work)")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto"
+    )
+    return parser
 
 
 def ablate() -> argparse.ArgumentParser:

@@ -8,11 +8,9 @@ no recipe, set or model.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import arguments
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 def train(argv: Sequence[str] | None = None, *, tower: Callable[[], Tower] | None = None) -> int:
     """Run `pinclip train` and return its exit status; `tower` is another one in tests."""
     given = sys.argv[1:] if argv is None else argv
-    options = _parser().parse_args(given)
+    options = arguments.train().parse_args(given)
     from . import runs
 
     told = shlex.join(["pinclip", "train", *given])
@@ -46,27 +44,3 @@ def package(argv: Sequence[str] | None = None) -> int:
     from . import package as room
 
     return room.run(options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pinclip train",
-        description="Train a detector from labelled images, by a recipe. The same command goes on "
-        "with a run that was broken off.",
-        epilog="Exit status: 0 trained; 2 refused, the reason on stderr; 143 ended by SIGTERM, "
-        "saved. Several devices: torchrun --nproc-per-node N -m pinclip train ...",
-    )
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.toml")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled images")
-    parser.add_argument("--layout", help="how that folder is laid out (default: the recipe's)")
-    parser.add_argument("--out", type=Path, required=True, help="run folder, made or gone on with")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--fold", type=int, metavar="K", help="leave fold K out and score it")
-    which.add_argument(
-        "--all-folds", action="store_true", help="leave out each fold in turn, then none (final/)"
-    )
-    parser.add_argument("--work", type=Path, help="folder of activations (default: OUT/work)")
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto"
-    )
-    return parser

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pinclip import ablate, arguments, command, start
 from pinclip.data.sets import open_set
-from pinclip.evidence import arms, fitting, splits
+from pinclip.evidence import arms, fitting, planted, splits
 from pinclip.evidence.ablation import Result
 from pinclip.evidence.fitting import Bench
 from pinclip.evidence.records import Outcome, Plan, RecordsError, Run, Store
@@ -333,3 +333,7 @@ def scored(split: str) -> Run:
         split=split, arm="A0", seed=0, setting={}, recipe="", validation=0.5, energy=None,
         seconds=0.0, outcomes=(outcome,),
     )  # fmt: skip
+
+
+def test_shortcuts_that_can_be_asked_for_are_those_that_can_be_planted() -> None:
+    assert tuple(planted.MARKS) == arguments.MARKS
