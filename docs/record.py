@@ -18,10 +18,9 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-import sdk
 from benchmarks.running_system import RunningSystem, free_port
 from sdk.moderation.report import REPORT_ITEMS
-from tests.journeys.test_bot import Bot
+from tests.journeys.test_bot import Bot, overturned
 
 PICTURE = Path(__file__).with_name("images") / "bot.svg"
 PINCLIP = str(Path(sys.executable).with_name("pinclip"))
@@ -107,9 +106,7 @@ class Walk:
             self._show(json.dumps(order) for order in bot.orders)
             self._note(f"a person appeals {label['scan_id']}, and another overturns the verdict")
             shown = len(bot.orders)
-            with sdk.Client(base_url=self._base_url) as people:
-                appeal = people.appeals.create(label["scan_id"], reason="I painted it myself.")
-                people.appeals.decide(appeal.id, "overturn", note="Seen the layers.")
+            overturned(self._base_url, label["scan_id"])
             bot.until(lambda order: order["type"] == "notice" and order.get("is_undo", False))
             self._show(json.dumps(order) for order in bot.orders[shown:])
             bot.end()

@@ -151,29 +151,50 @@ class Bot:
                 take(line)
 
 
+class Desk:
+    """A person's terminal: `pinclip bot`, and a bot, in a folder with a policy."""
+
+    def __init__(self, programs: Path, folder: Path, base_url: str) -> None:
+        self._pinclip = str(programs / "pinclip")
+        self._folder = folder
+        self._environ = {
+            "PATH": inherited()["PATH"],
+            "PINCLIP_BASE_URL": base_url,
+            "HOME": str(folder),
+        }
+        (folder / "policy.toml").write_text(POLICY)
+
+    def bot(self) -> Bot:
+        argv = [self._pinclip, "bot", "run", "jsonl", "--policy", "policy.toml"]
+        return Bot(argv, self._environ, self._folder)
+
+    def says(self, *words: str, status: int = 0) -> str:
+        """Run a command, which must end with this status; return what it printed."""
+        done = subprocess.run(
+            [self._pinclip, "bot", *words],
+            env=self._environ,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout
+
+
+def overturned(base_url: str, scan_id: str) -> None:
+    """Let a person say that a verdict is wrong, and another agree."""
+    with sdk.Client(base_url=base_url) as people:
+        appeal = people.appeals.create(scan_id, reason="I painted it myself.")
+        people.appeals.decide(appeal.id, "overturn", note="Seen the layers.")
+
+
 def test_bot_observes_reports_labels_and_undoes_its_label(
     world: World, programs: Path, tmp_path: Path
 ) -> None:
-    environ = {
-        "PATH": inherited()["PATH"],
-        "PINCLIP_BASE_URL": world.system.base_url,
-        "HOME": str(tmp_path),
-    }
-    (tmp_path / "policy.toml").write_text(POLICY)
-    pinclip = str(programs / "pinclip")
-
-    def command(*words: str) -> str:
-        done = subprocess.run(
-            [pinclip, "bot", *words], env=environ, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def started() -> Bot:
-        return Bot([pinclip, "bot", "run", "jsonl", "--policy", "policy.toml"], environ, tmp_path)
+    desk = Desk(programs, tmp_path, world.system.base_url)
 
     # It observes, and does nothing.
-    first = started()
+    first = desk.bot()
     for number in range(REPORT_ITEMS):
         image = world.ai if number % 50 == 0 else world.real
         first.tell(id=f"old-{number}", images=[str(image)])
@@ -181,26 +202,18 @@ def test_bot_observes_reports_labels_and_undoes_its_label(
     assert first.orders == []
 
     # A person looks at what it would have done, and lets it.
-    refused = subprocess.run(
-        [pinclip, "bot", "mode", "enforce"], env=environ, cwd=tmp_path, capture_output=True
-    )
-    report = command("report")
-    command("mode", "enforce")
-    assert refused.returncode == 2
-    assert f"items looked at: {REPORT_ITEMS}" in report
+    desk.says("mode", "enforce", status=2)
+    assert f"items looked at: {REPORT_ITEMS}" in desk.says("report")
+    desk.says("mode", "enforce")
 
-    # It labels the AI image, and leaves the other alone.
-    bot = started()
+    # It labels the AI image and leaves the other alone; when the verdict falls, so does the label.
+    bot = desk.bot()
     try:
         bot.tell(id="real", images=[str(world.real)])
         bot.tell(id="new", images=[str(world.ai)])
         label = bot.until(lambda order: order["type"] == "action")
         told = bot.until(lambda order: order["type"] == "notice" and not order.get("is_undo"))
-
-        # A person says that the verdict is wrong, and another agrees.
-        with sdk.Client(base_url=world.system.base_url) as people:
-            appeal = people.appeals.create(label["scan_id"], reason="I painted it myself.")
-            people.appeals.decide(appeal.id, "overturn", note="Seen the layers.")
+        overturned(world.system.base_url, label["scan_id"])
         undo = bot.until(lambda order: order["type"] == "undo")
         sorry = bot.until(lambda order: order["type"] == "notice" and order.get("is_undo", False))
         assert bot.end() == 0
