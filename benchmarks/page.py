@@ -333,6 +333,19 @@ def _queued_urls(lines: Sequence[Line]) -> list[str]:
     ]
 
 
+def _million_rows(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    rows = [
+        (what, told["p50 ms"], told["p99 ms"], told["slowest ms"])
+        for what, told in line.items()
+        if isinstance(told, dict) and "p99 ms" in told
+    ]
+    return [
+        f"Lists and look-ups on SQLite with {line['rows']:,} scans.\n",
+        *_table(("Request", "p50 ms", "p99 ms", "Slowest ms"), rows),
+    ]
+
+
 def _soak(lines: Sequence[Line]) -> list[str]:
     (line,) = lines
     rows = [(part, *line[part].values()) for part in ("api", "worker", "valkey")]
@@ -465,6 +478,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Sequence[Line]], list[str]]]] = {
     "kill_sweep": ("Everything that ends", _kill_sweep),
     "killed_before_post": ("An API killed at the worst moment", _killed_before_post),
     "queued_urls": ("Ten thousand URLs at once", _queued_urls),
+    "million_rows": ("A million scans on record", _million_rows),
     "soak": ("Hours of work", _soak),
     "bulk": ("Bulk on one machine", _bulk),
     "cold_start": ("The first start", _cold_start),
