@@ -17,6 +17,7 @@ Knows nothing of images, scores or thresholds.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,12 +81,23 @@ def compiled(model: ov.Model, precision: str) -> ov.CompiledModel:
         # 0: never round activations by ranges that nobody measured; it would be on with VNNI.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
-    return ov.Core().compile_model(model, "CPU", settings)
+    return _core().compile_model(model, "CPU", settings)
 
 
 def has_bfloat16() -> bool:
     """Return whether OpenVINO can run bfloat16 on this CPU (fast is another matter)."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def _core() -> ov.Core:
+    """Return the one Core of this process, which lives as long as it does.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and takes the memory back
+    when it goes. Of two in turn, the second gives the thread back the first one's, which is gone
+    by then: the next signal, such as SIGTERM, ends the process with SIGSEGV (OpenVINO 2026.4).
+    """
+    return ov.Core()
 
 
 def build(base: Base, blocks: Sequence[int], head: Head | None) -> ov.Model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -292,3 +294,28 @@ def eight_bits(model: ov.Model) -> int:
     constants = [node for node in model.get_ops() if node.get_type_name() == "Constant"]
     kept = [node for node in constants if node.get_element_type() == ov.Type.i8]
     return sum(int(np.prod(node.get_output_shape(0))) for node in kept)
+
+
+TWO_IN_TURN = """
+import signal
+import openvino as ov
+import openvino.opset15 as op
+from pinclip.graph import compiled
+
+def small():
+    given = op.parameter([1, 4])
+    return compiled(ov.Model([op.relu(given)], [given], "small"), "float32")
+
+signal.signal(signal.SIGTERM, lambda *_: print("told"))
+first = small()
+second = small()
+del first
+del second
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_process_that_has_let_two_models_go_still_takes_signals() -> None:
+    ended = subprocess.run([sys.executable, "-c", TWO_IN_TURN], capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, b"told\n")
