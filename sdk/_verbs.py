@@ -19,6 +19,7 @@ from . import _calls as calls
 from ._appeals import Appeals
 from ._batches import Batches
 from ._endpoints import Webhooks
+from ._feedback import Words
 from ._flows import Ask, Face, Flow, M, Mode, Pause, Work, send, verb
 from ._models import Models
 from ._scans import Scans
@@ -117,6 +118,11 @@ class Verbs(Face[M]):
     def appeals(self) -> Appeals[M]:
         """Disputes about verdicts."""
         return Appeals(self._mode)
+
+    @property
+    def feedback(self) -> Words[M]:
+        """What people say that images are; it decides nothing."""
+        return Words(self._mode)
 
     @property
     def webhooks(self) -> Webhooks[M]:

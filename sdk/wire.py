@@ -5,6 +5,7 @@
     BatchRequest --POST /v1/batches-->  Batch         up to 1,000 scans; results, a line each
     sha256       --POST /v1/lookups-->  LookupList    what is known of bytes, without sending them
     AppealRequest --.../appeals------>  Appeal        a person says that a verdict is wrong
+    FeedbackRequest --.../feedback--->  Feedback      a person's word on an image; decides nothing
     EndpointRequest /v1/webhooks----->  Endpoint      where Events are delivered, signed
                                         Problem       what went wrong with a request (RFC 9457)
 
@@ -123,6 +124,13 @@ class AppealDecision(StrEnum):
 
     UPHOLD = "uphold"
     OVERTURN = "overturn"
+
+
+class FeedbackLabel(OpenWords):
+    """What a person says that an image is."""
+
+    AI = "ai"
+    NOT_AI = "not_ai"
 
 
 class BatchStatus(OpenWords):
@@ -437,6 +445,38 @@ class AppealList(Struct, frozen=True, kw_only=True):
     """One page of the owner's appeals, newest first."""
 
     data: tuple[Appeal, ...]
+    has_more: bool
+    next_cursor: str | None = None
+
+
+class FeedbackRequest(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The body of POST /v1/scans/{id}/feedback: what the image is, says who has seen it."""
+
+    label: FeedbackLabel
+    comment: str = ""
+
+
+class Feedback(Struct, frozen=True, kw_only=True):
+    """A person's word on a scan's image. It changes no verdict: an appeal asks for a decision.
+
+    `verdict` and `sha256` are the scan's as they were then, null where it had none.
+    """
+
+    id: str
+    scan_id: str
+    label: FeedbackLabel
+    comment: str
+    sha256: str | None = None
+    verdict: Verdict | None = None
+    created_at: str
+
+
+class FeedbackList(Struct, frozen=True, kw_only=True):
+    """One page of feedback, newest first."""
+
+    data: tuple[Feedback, ...]
     has_more: bool
     next_cursor: str | None = None
 

@@ -42,6 +42,7 @@ from .routes import (
     compat,
     errors,
     events,
+    feedback,
     health,
     keys,
     lookups,
@@ -58,6 +59,7 @@ from .rules.appeals import AppealDesk
 from .rules.batches import BatchDesk
 from .rules.compat import CompatDesk
 from .rules.desk import Desk
+from .rules.feedback import FeedbackDesk
 from .rules.limits import Limiter
 from .rules.lookups import LookupDesk
 from .rules.metrics import MetricsDesk
@@ -72,6 +74,7 @@ from .store.appeals import SqlAppeals
 from .store.batches import SqlBatches
 from .store.deliveries import SqlDeliveries
 from .store.engine import Database
+from .store.feedback import SqlFeedback
 from .store.keys import SqlKeys
 from .store.lookups import SqlLookups
 from .store.retention import SqlRetention
@@ -85,6 +88,7 @@ ROUTES = (
     events.router,
     uploads.router,
     appeals.router,
+    feedback.router,
     receipts.router,
     batches.router,
     lookups.router,
@@ -217,6 +221,13 @@ def _desks_of_rows(
     return {
         "appeal_desk": AppealDesk(
             appeals=disputes, replays=sql, flights=desk.board, clock=desk.clock
+        ),
+        "feedback_desk": FeedbackDesk(
+            store=SqlFeedback(database, scans=sql),
+            scans=sql,
+            replays=sql,
+            flights=desk.board,
+            clock=desk.clock,
         ),
         "lookup_desk": LookupDesk(
             lookups=SqlLookups(database), readiness=desk.readiness, limiter=desk.limiter

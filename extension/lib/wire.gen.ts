@@ -281,6 +281,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List feedback
+         * @description On all scans of the key's owner, newest first, a page at a time. Not for publishable keys.
+         */
+        get: operations["listFeedback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/key": {
         parameters: {
             query?: never;
@@ -441,7 +461,7 @@ export interface paths {
         post?: never;
         /**
          * Erase a scan
-         * @description Erases the scan, its appeals, events and upload; one that is not final is canceled by it. That it was erased stays in the audit log, and `expired` is what is heard of it from then on. Not for publishable keys.
+         * @description Erases the scan, its appeals, feedback, events and upload; one that is not final is canceled by it. That it was erased stays in the audit log, and `expired` is what is heard of it from then on. Not for publishable keys.
          */
         delete: operations["eraseScan"];
         options?: never;
@@ -503,6 +523,30 @@ export interface paths {
         get: operations["followScan"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/scans/{scan_id}/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the feedback of a scan
+         * @description Newest first, a page at a time. Not for publishable keys.
+         */
+        get: operations["listScanFeedback"];
+        put?: never;
+        /**
+         * Say what an image is
+         * @description Recorded for the owner to read, with the verdict as it is now. It changes no verdict: an appeal asks for a decision. Up to 20 for each final scan; for publishable keys, too.
+         */
+        post: operations["createFeedback"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1055,6 +1099,45 @@ export interface components {
             code: string;
             detail: string;
             pointer: string;
+        };
+        /**
+         * Feedback
+         * @description A person's word on a scan's image. It changes no verdict: an appeal asks for a decision.
+         *
+         *     `verdict` and `sha256` are the scan's as they were then, null where it had none.
+         */
+        Feedback: {
+            comment: string;
+            created_at: string;
+            id: string;
+            label: components["schemas"]["FeedbackLabel"];
+            scan_id: string;
+            sha256: string | null;
+            verdict: components["schemas"]["Verdict"] | null;
+        };
+        /**
+         * FeedbackLabel
+         * @description What a person says that an image is.
+         * @enum {unknown}
+         */
+        FeedbackLabel: "ai" | "not_ai";
+        /**
+         * FeedbackList
+         * @description One page of feedback, newest first.
+         */
+        FeedbackList: {
+            data: components["schemas"]["Feedback"][];
+            has_more: boolean;
+            next_cursor: string | null;
+        };
+        /**
+         * FeedbackRequest
+         * @description The body of POST /v1/scans/{id}/feedback: what the image is, says who has seen it.
+         */
+        FeedbackRequest: {
+            /** @default  */
+            comment: string;
+            label: components["schemas"]["FeedbackLabel"];
         };
         /**
          * HashRange
@@ -2376,6 +2459,38 @@ export interface operations {
             503: components["responses"]["store_unavailable.shutting_down"];
         };
     };
+    listFeedback: {
+        parameters: {
+            query?: {
+                /** @description Most entries on the page. */
+                limit?: components["parameters"]["limit"];
+                /** @description `next_cursor` of the page before, with the same filters. */
+                cursor?: components["parameters"]["cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackList"];
+                };
+            };
+            400: components["responses"]["invalid_parameter.cursor_invalid"];
+            401: components["responses"]["auth_missing.auth_invalid.key_revoked"];
+            403: components["responses"]["scope_missing.origin_not_allowed"];
+            406: components["responses"]["not_acceptable"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["store_unavailable.shutting_down"];
+        };
+    };
     getKey: {
         parameters: {
             query?: never;
@@ -2958,6 +3073,97 @@ export interface operations {
             404: components["responses"]["not_found"];
             406: components["responses"]["not_acceptable"];
             410: components["responses"]["expired"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["store_unavailable.shutting_down"];
+        };
+    };
+    listScanFeedback: {
+        parameters: {
+            query?: {
+                /** @description Most entries on the page. */
+                limit?: components["parameters"]["limit"];
+                /** @description `next_cursor` of the page before, with the same filters. */
+                cursor?: components["parameters"]["cursor"];
+            };
+            header?: never;
+            path: {
+                /** @description Id of the scan, from its Location. */
+                scan_id: components["parameters"]["scan_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackList"];
+                };
+            };
+            400: components["responses"]["invalid_parameter.cursor_invalid"];
+            401: components["responses"]["auth_missing.auth_invalid.key_revoked"];
+            403: components["responses"]["scope_missing.origin_not_allowed"];
+            404: components["responses"]["not_found"];
+            406: components["responses"]["not_acceptable"];
+            410: components["responses"]["expired"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["store_unavailable.shutting_down"];
+        };
+    };
+    createFeedback: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description Up to 255 printable ASCII characters of your choice, quoted or not. The same request with the same key within 24 h is done once, and answered with what it made.
+                 * @example "7b5f2f0e-3f1d-4a57-9a53-0b4d6f0f6c11"
+                 */
+                "Idempotency-Key"?: components["parameters"]["Idempotency-Key"];
+            };
+            path: {
+                /** @description Id of the scan, from its Location. */
+                scan_id: components["parameters"]["scan_id"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "comment": "A photo of mine, from before 2020.",
+                 *       "label": "not_ai"
+                 *     }
+                 */
+                "application/json": components["schemas"]["FeedbackRequest"];
+            };
+        };
+        responses: {
+            /** @description Recorded. */
+            201: {
+                headers: {
+                    /** @description `true` if an earlier request with this key made it. */
+                    "Idempotent-Replayed"?: string;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Feedback"];
+                };
+            };
+            400: components["responses"]["malformed_json.invalid_parameter.unknown_field"];
+            401: components["responses"]["auth_missing.auth_invalid.key_revoked"];
+            403: components["responses"]["scope_missing.origin_not_allowed"];
+            404: components["responses"]["not_found"];
+            406: components["responses"]["not_acceptable"];
+            409: components["responses"]["state_conflict.idempotency_in_flight"];
+            410: components["responses"]["expired"];
+            413: components["responses"]["body_too_large"];
+            415: components["responses"]["media_type_unsupported"];
+            422: components["responses"]["idempotency_key_reused"];
             500: components["responses"]["internal"];
             503: components["responses"]["store_unavailable.shutting_down"];
         };
@@ -3553,6 +3759,7 @@ export const batchStatusValues: ReadonlyArray<FlattenedDeepRequired<components>[
 export const deliveryStateValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["DeliveryState"]> = ["delivered", "failed", "pending"];
 export const endpointStateValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["EndpointState"]> = ["disabled", "enabled"];
 export const eventTypeValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["EventType"]> = ["appeal.created", "appeal.decided", "batch.completed", "ping", "scan.completed", "scan.failed", "scan.verdict_changed", "webhook.disabled"];
+export const feedbackLabelValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["FeedbackLabel"]> = ["ai", "not_ai"];
 export const inputKindValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["InputKind"]> = ["sha256", "upload", "url"];
 export const partTypeValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["PartType"]> = ["image_url"];
 export const pointNameValues: ReadonlyArray<FlattenedDeepRequired<components>["schemas"]["PointName"]> = ["balanced", "sensitive", "strict"];

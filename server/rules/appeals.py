@@ -40,15 +40,13 @@ from server import ids
 from server.ports import Clock, Kept, Replay
 from server.refused import Refused
 
+from . import pages
 from .caller import Caller
 from .idempotency import Flights, Replays, once
 from .requests import pointer_to
 
 TEXT_LIMIT = 4000
 """Most characters of a reason, a note or an address."""
-PAGE_LIMIT = 100
-"""Most appeals on a page."""
-PAGE_DEFAULT = 20
 ACCUSING = frozenset({Verdict.LIKELY_AI, Verdict.DECLARED_AI})
 """The verdicts that can be appealed."""
 OVERTURNED = Reason("overturned", "A person looked at an appeal and overturned the verdict.")
@@ -163,18 +161,10 @@ async def listing(
     `limit` and `cursor` are as the query has them.
     """
     caller.need(Scope.READ)
-    size = _page_size(limit)
-    if cursor is not None and not ids.is_id("apl", cursor):
-        raise Refused(
-            ProblemCode.CURSOR_INVALID, f"The cursor is {cursor[:64]!r}, not one of ours."
-        )
-    found = await desk.appeals.page(owner=caller.owner, before=cursor, limit=size + 1)
-    has_more = len(found) > size
-    return AppealList(
-        data=tuple(found[:size]),
-        has_more=has_more,
-        next_cursor=found[size - 1].id if has_more else None,
-    )
+    page = pages.asked(limit=limit, cursor=cursor, prefix="apl")
+    found = await desk.appeals.page(owner=caller.owner, before=page.before, limit=page.fetched)
+    data, has_more, next_cursor = page.cut(found)
+    return AppealList(data=data, has_more=has_more, next_cursor=next_cursor)
 
 
 async def decide(
@@ -278,17 +268,6 @@ def _known(appeal_id: str, appeal: Appeal | None) -> Appeal:
     if appeal is None:
         raise Refused(ProblemCode.NOT_FOUND, f"There is no appeal {appeal_id[:64]!r}.")
     return appeal
-
-
-def _page_size(text: str | None) -> int:
-    if text is None:
-        return PAGE_DEFAULT
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= PAGE_LIMIT:
-        return int(text)
-    raise Refused(
-        ProblemCode.INVALID_PARAMETER,
-        f"limit is {text[:40]!r}: give a whole number from 1 to {PAGE_LIMIT}.",
-    )
 
 
 def _refuse_if(faults: Iterator[Fault] | list[Fault]) -> None:

@@ -1,10 +1,10 @@
 """What is kept for how long, and the hourly work of forgetting the rest.
 
-    scans, with their events, appeals and keys of replay    PINCLIP_RETENTION_DAYS
-    batches of which no scan is left                        the same
-    answers to an Idempotency-Key                           24 h
-    endpoints made for a callback_url                       30 days without a delivery
-    events and deliveries                                   30 days, which is the courier's work
+    scans, with their events, appeals and feedback    PINCLIP_RETENTION_DAYS
+    batches of which no scan is left                  the same
+    answers to an Idempotency-Key                     24 h, or as long as what they name
+    endpoints made for a callback_url                 30 days without a delivery
+    events and deliveries                             30 days, which is the courier's work
 
 A scan whose appeal is open stays until that is decided; what is not final is never touched.
 One process at a time does this, in small transactions, so that nobody who writes has to wait.

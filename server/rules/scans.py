@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -45,6 +46,14 @@ BEAT_SECONDS = 15.0
 """Longest silence for somebody who follows a scan."""
 
 _log = structlog.get_logger(__name__)
+
+
+class Erasures(Protocol):
+    """Knows which scans were erased. Raises Unavailable."""
+
+    async def is_erased(self, scan_id: str, *, owner: str) -> bool:
+        """Return whether the owner had such a scan, and it was erased."""
+        ...
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -128,7 +137,7 @@ async def erase(scan_id: str, *, caller: Caller, desk: Desk) -> None:
     if ids.is_id("scan", scan_id):
         erased = await desk.records.erase(scan_id, owner=caller.owner, actor=caller.name)
     if erased is None:
-        raise await _no_scan(scan_id, caller, desk)
+        raise await no_scan(scan_id, owner=caller.owner, records=desk.records)
     if not erased.was_final:
         await desk.limiter.done(caller.owner, [scan_id])
     if erased.upload_id is not None:
@@ -193,6 +202,15 @@ def need_no_public_key(caller: Caller, what: str) -> None:
             f"A publishable key (pk_) may not {what}, since anybody may have seen it: use a "
             "secret one (sk_).",
         )
+
+
+async def no_scan(scan_id: str, *, owner: str, records: Erasures) -> Refused:
+    """Return what is answered where the owner has no such scan: erased, or never there."""
+    is_ours = ids.is_id("scan", scan_id)
+    if is_ours and await records.is_erased(scan_id, owner=owner):
+        return Refused(ProblemCode.EXPIRED, f"The scan {scan_id} was erased.")
+    shown = scan_id if len(scan_id) <= 64 else f"{scan_id[:64]}..."
+    return Refused(ProblemCode.NOT_FOUND, f"There is no scan {shown!r}.")
 
 
 async def announce(entries: list[Entry], desk: Desk) -> None:
@@ -345,7 +363,7 @@ async def _theirs(scan_id: str, caller: Caller, desk: Desk) -> Scan:
     if ids.is_id("scan", scan_id):
         scan = await desk.records.get(scan_id, owner=caller.owner)
     if scan is None:
-        raise await _no_scan(scan_id, caller, desk)
+        raise await no_scan(scan_id, owner=caller.owner, records=desk.records)
     return scan
 
 
@@ -354,16 +372,8 @@ async def _opened(scan_id: str, caller: Caller, desk: Desk) -> Opened:
     if ids.is_id("scan", scan_id):
         opened = await desk.records.opened(scan_id, owner=caller.owner)
     if opened is None:
-        raise await _no_scan(scan_id, caller, desk)
+        raise await no_scan(scan_id, owner=caller.owner, records=desk.records)
     return opened
-
-
-async def _no_scan(scan_id: str, caller: Caller, desk: Desk) -> Refused:
-    is_ours = ids.is_id("scan", scan_id)
-    if is_ours and await desk.records.is_erased(scan_id, owner=caller.owner):
-        return Refused(ProblemCode.EXPIRED, f"The scan {scan_id} was erased.")
-    shown = scan_id if len(scan_id) <= 64 else f"{scan_id[:64]}..."
-    return Refused(ProblemCode.NOT_FOUND, f"There is no scan {shown!r}.")
 
 
 def _need_private(caller: Caller, scope: Scope, what: str) -> None:

@@ -231,6 +231,9 @@ BODIES: dict[str, Json] = {
     "AppealDecisionRequest": _body(
         "AppealDecisionRequest", decision="overturn", note="The layers were shown to us."
     ),
+    "FeedbackRequest": _body(
+        "FeedbackRequest", label="not_ai", comment="A photo of mine, from before 2020."
+    ),
     "EndpointRequest": _body(
         "EndpointRequest",
         url="https://example.com/hooks/pinclip",
@@ -265,6 +268,8 @@ LINKS: dict[str, Json] = {
             "rescoreScan",
             "eraseScan",
             "createAppeal",
+            "createFeedback",
+            "listScanFeedback",
             "getReceipt",
         ),
         "lookUp": {
@@ -283,6 +288,7 @@ LINKS: dict[str, Json] = {
         **_links("appeal_id", _ID, "getAppeal", "decideAppeal"),
         **_links("scan_id", "$response.body#/scan_id", "getScan"),
     },
+    "feedback": _links("scan_id", "$response.body#/scan_id", "getScan", "listScanFeedback"),
     "endpoint": _links(
         "endpoint_id",
         _ID,

@@ -1,9 +1,19 @@
-"""What the document says of scans, uploads, appeals and receipts. Data alone."""
+"""What the document says of scans, uploads, appeals, feedback and receipts. Data alone."""
 
 from __future__ import annotations
 
 from sdk.codes import ProblemCode
-from sdk.wire import Appeal, AppealList, Receipt, Scan, ScanList, Scope, Upload
+from sdk.wire import (
+    Appeal,
+    AppealList,
+    Feedback,
+    FeedbackList,
+    Receipt,
+    Scan,
+    ScanList,
+    Scope,
+    Upload,
+)
 
 from .parts import EVENTS
 from .shape import Answer, Operation
@@ -113,9 +123,9 @@ OPERATIONS = (
         id="eraseScan",
         tag="scans",
         summary="Erase a scan",
-        description="Erases the scan, its appeals, events and upload; one that is not final is "
-        "canceled by it. That it was erased stays in the audit log, and `expired` is what is heard "
-        "of it from then on. Not for publishable keys.",
+        description="Erases the scan, its appeals, feedback, events and upload; one that is not "
+        "final is canceled by it. That it was erased stays in the audit log, and `expired` is what "
+        "is heard of it from then on. Not for publishable keys.",
         scopes=(Scope.SCAN,),
         parameters=("scan_id",),
         answers={204: Answer("Erased.", media_type=None)},
@@ -254,6 +264,52 @@ OPERATIONS = (
         body="AppealDecisionRequest",
         answers={200: Answer("Decided.", Appeal, link="appeal")},
         problems=(ProblemCode.NOT_FOUND, ProblemCode.STATE_CONFLICT),
+    ),
+    Operation(
+        method="post",
+        path="/v1/scans/{scan_id}/feedback",
+        id="createFeedback",
+        tag="feedback",
+        summary="Say what an image is",
+        description="Recorded for the owner to read, with the verdict as it is now. It changes no "
+        "verdict: an appeal asks for a decision. Up to 20 for each final scan; for publishable "
+        "keys, too.",
+        scopes=(Scope.SCAN,),
+        is_idempotent=True,
+        parameters=("scan_id",),
+        body="FeedbackRequest",
+        answers={201: Answer("Recorded.", Feedback, link="feedback")},
+        problems=(ProblemCode.NOT_FOUND, ProblemCode.EXPIRED, ProblemCode.STATE_CONFLICT),
+    ),
+    Operation(
+        method="get",
+        path="/v1/scans/{scan_id}/feedback",
+        id="listScanFeedback",
+        tag="feedback",
+        summary="List the feedback of a scan",
+        description="Newest first, a page at a time. Not for publishable keys.",
+        scopes=(Scope.READ,),
+        parameters=("scan_id", "limit", "cursor"),
+        answers={200: Answer("A page.", FeedbackList)},
+        problems=(
+            ProblemCode.NOT_FOUND,
+            ProblemCode.EXPIRED,
+            ProblemCode.INVALID_PARAMETER,
+            ProblemCode.CURSOR_INVALID,
+        ),
+    ),
+    Operation(
+        method="get",
+        path="/v1/feedback",
+        id="listFeedback",
+        tag="feedback",
+        summary="List feedback",
+        description="On all scans of the key's owner, newest first, a page at a time. Not for "
+        "publishable keys.",
+        scopes=(Scope.READ,),
+        parameters=("limit", "cursor"),
+        answers={200: Answer("A page.", FeedbackList)},
+        problems=(ProblemCode.INVALID_PARAMETER, ProblemCode.CURSOR_INVALID),
     ),
     Operation(
         method="post",

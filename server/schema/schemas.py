@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from server.rules import appeals, compat, webhooks
+from server.rules import appeals, compat, feedback, webhooks
 from worker.guard import URL_LIMIT
 
 from .parts import HTTP_URL, SHA256, TEXTUAL, id_pattern
@@ -53,6 +53,7 @@ RULES: dict[str, dict[str, Json]] = {
         "evidence_url": {**_LONG, "format": "uri", "pattern": HTTP_URL},
     },
     "AppealDecisionRequest": {"note": _LONG},
+    "FeedbackRequest": {"comment": {"maxLength": feedback.COMMENT_LIMIT, **_TEXT}},
     "EndpointRequest": {
         "url": _URL,
         "description": {"maxLength": webhooks.DESCRIPTION_LIMIT, **_TEXT},

@@ -1,6 +1,6 @@
 """SQL DOOR: forgets what is too old, a small transaction at a time. Decides no age.
 
-    scans      by id, which sorts by time  -->  their events, appeals, keys of replay, and they
+    scans      by id, which sorts by time  -->  their events, appeals, feedback, keys, and they
     batches    by id, no scan left         -->  the same of a batch
     replays, endpoints of callback_urls    -->  as many as fit
 
@@ -18,7 +18,7 @@ from sdk.wire import AppealState
 from server import ids
 from server.rules.retention import Step
 
-from . import appeals, audit, replays, webhooks
+from . import appeals, audit, feedback, replays, webhooks
 from .engine import PATIENT_SECONDS, Database, Work
 from .tables import BatchRow, DeliveryRow, EndpointRow, ReplayRow, ScanRow
 
@@ -57,6 +57,7 @@ class SqlRetention:
             for owner in {row.owner for row in rows}:
                 theirs = [row.id for row in rows if row.owner == owner]
                 appeals.forget(connection, owner=owner, scan_ids=theirs)
+                feedback.forget(connection, owner=owner, scan_ids=theirs)
             _forget_told(connection, scan_ids)
             connection.execute(sa.delete(ScanRow).where(ScanRow.id.in_(scan_ids)))
             return _step(scan_ids, SCANS_AT_ONCE)

@@ -42,7 +42,7 @@ from server.rules.appeals import ACCUSING, overturned
 from server.together import Together
 from worker.contract import Entry, Outcome, decode_entry
 
-from . import appeals, audit, batch_ends, replays, webhooks
+from . import appeals, audit, batch_ends, feedback, replays, webhooks
 from .appeals import Held
 from .engine import PATIENT_SECONDS, Database
 from .scan_queries import OF_BYTES, OF_PLACE, OF_UPLOAD, ONE, ONE_HELD, is_theirs, listed
@@ -357,6 +357,7 @@ def forget(
     connection.execute(sa.delete(ScanRow).where(is_theirs(owner, scan_id)))
     webhooks.erase(connection, [scan_id])
     appeals.forget(connection, owner=owner, scan_ids=[scan_id])
+    feedback.forget(connection, owner=owner, scan_ids=[scan_id])
     replays.forget(connection, owner=owner, subjects=[scan_id])
     tombstone = {"scan_id": scan_id, "owner": owner, "erased_at": now, "erased_by": actor}
     connection.execute(sa.insert(TombstoneRow).values(tombstone))

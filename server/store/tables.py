@@ -5,6 +5,7 @@
     batches     many scans asked for at once             tombstones   scans that were erased
     appeals     disputes about verdicts                  overrides    bytes that a person judged
     endpoints   where events go                          events       what happened
+    feedback    what people say of images
     deliveries  one event on its way to one endpoint     audit        who did what, in a chain
 
 Times are Unix seconds; what ends in `_json` is JSON. tests/store compares these with what the
@@ -166,6 +167,25 @@ class AppealRow(DefaultBase):
     created_at: Mapped[float]
     decided_at: Mapped[float | None]
     decided_by: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class FeedbackRow(DefaultBase):
+    """A person's word on a scan's image; `sha256` and `verdict` are the scan's as they were."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        sa.Index("ix_feedback_owner", "owner", "id"),
+        sa.Index("ix_feedback_scan", "scan_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    owner: Mapped[str] = mapped_column(OWNER)
+    scan_id: Mapped[str] = mapped_column(ID)
+    label: Mapped[str] = mapped_column(sa.String(16))
+    comment: Mapped[str] = mapped_column(sa.Text)
+    sha256: Mapped[str | None] = mapped_column(SHA256)
+    verdict: Mapped[str | None] = mapped_column(sa.String(16))
+    created_at: Mapped[float]
 
 
 class OverrideRow(DefaultBase):

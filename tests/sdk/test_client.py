@@ -400,7 +400,16 @@ def test_client_that_is_closed_sends_nothing_more(client: Any, origin: Origin) -
         client.get(SCAN_ID)
 
 
-PARTS = (None, "scans", "batches", "appeals", "webhooks", "models", "with_raw_response")
+PARTS = (
+    None,
+    "scans",
+    "batches",
+    "appeals",
+    "feedback",
+    "webhooks",
+    "models",
+    "with_raw_response",
+)
 
 
 def _public(face: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""client.scans, .batches, .appeals, .webhooks, .models, look-ups: what is sent, what comes back."""
+"""client.scans, .batches, .appeals, .feedback, .webhooks, .models, look-ups: sent and returned."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ HEX = hashlib.sha256(b"abc").hexdigest()
 
 APPEAL = wire.Appeal(
     id="apl_1", scan_id=SCAN_ID, state=wire.AppealState.OPEN, reason="drawn", created_at=AT
+)
+FEEDBACK = wire.Feedback(
+    id="fbk_1",
+    scan_id=SCAN_ID,
+    label=wire.FeedbackLabel.NOT_AI,
+    comment="drawn",
+    verdict=wire.Verdict.LIKELY_AI,
+    created_at=AT,
 )
 ENDPOINT = wire.Endpoint(
     id="whk_1",
@@ -137,6 +145,20 @@ VERBS = {
         "POST /v1/appeals/apl_1/decision",
         APPEAL,
         {"decision": "overturn", "note": "seen"},
+    ),
+    "feedback.create": Verb(
+        lambda c: c.feedback.create(scan(), "not_ai", comment="drawn"),
+        f"POST /v1/scans/{SCAN_ID}/feedback",
+        FEEDBACK,
+        {"label": "not_ai", "comment": "drawn"},
+        status=201,
+    ),
+    "feedback.create without a comment": Verb(
+        lambda c: c.feedback.create(SCAN_ID, wire.FeedbackLabel.AI),
+        f"POST /v1/scans/{SCAN_ID}/feedback",
+        FEEDBACK,
+        {"label": "ai"},
+        status=201,
     ),
     "webhooks.create": Verb(
         lambda c: c.webhooks.create("https://example.org/hook", events=["ping"]),
@@ -258,6 +280,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "no endpoint's id": lambda c: c.webhooks.get("a/b"),
     "no model's id": lambda c: c.models.get(".."),
     "no decision": lambda c: c.appeals.decide("apl_1", "perhaps"),
+    "no label": lambda c: c.feedback.create(SCAN_ID, "real"),
     "no event": lambda c: c.webhooks.create("https://example.org/hook", events=["of.tomorrow"]),
     "a text as events": lambda c: c.webhooks.create("https://example.org/hook", events="ping"),
     "no state": lambda c: c.webhooks.update("whk_1", state="asleep"),
@@ -334,12 +357,22 @@ def test_list_that_leads_to_itself_is_an_error(client: Any, origin: Origin) -> N
             "/v1/appeals?limit=5",
         ),
         (
+            lambda c: c.feedback.list(page_size=5),
+            wire.FeedbackList(data=(FEEDBACK,), has_more=False),
+            "/v1/feedback?limit=5",
+        ),
+        (
+            lambda c: c.feedback.list(scan(), page_size=5),
+            wire.FeedbackList(data=(FEEDBACK,), has_more=False),
+            f"/v1/scans/{SCAN_ID}/feedback?limit=5",
+        ),
+        (
             lambda c: c.webhooks.deliveries(ENDPOINT, page_size=5),
             wire.DeliveryList(data=(DELIVERY,), has_more=False),
             "/v1/webhooks/whk_1/deliveries?limit=5",
         ),
     ],
-    ids=["appeals", "deliveries"],
+    ids=["appeals", "feedback", "feedback of a scan", "deliveries"],
 )
 def test_other_lists_are_read_alike(
     client: Any, origin: Origin, ask: Callable[[Any], Any], answer: Any, path: str

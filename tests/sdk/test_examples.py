@@ -22,6 +22,7 @@ from sdk import webhooks
 from sdk._appeals import Appeals
 from sdk._batches import Batches
 from sdk._endpoints import Webhooks
+from sdk._feedback import Words
 from sdk._models import Models
 from sdk._scans import Scans
 from tests.server.conftest import until
@@ -113,7 +114,7 @@ def given(text: str, place: Place) -> dict[str, Any]:
 def examples() -> Iterator[tuple[str, str]]:
     yield "sdk", inspect.getdoc(sdk) or ""
     yield "webhooks.unwrap", inspect.getdoc(webhooks.unwrap) or ""
-    for kind in (sdk.Client, Scans, Batches, Appeals, Webhooks, Models):
+    for kind in (sdk.Client, Scans, Batches, Appeals, Words, Webhooks, Models):
         if kind is sdk.Client:
             yield "Client", inspect.getdoc(kind) or ""
         for name in dir(kind):

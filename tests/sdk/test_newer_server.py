@@ -15,7 +15,7 @@ import sdk
 from sdk import wire
 
 from .conftest import SCAN_ID, Origin, ok, scan
-from .test_client_parts import APPEAL, DELIVERY, ENDPOINT, KEY, batch
+from .test_client_parts import APPEAL, DELIVERY, ENDPOINT, FEEDBACK, KEY, batch
 
 Ask = Callable[[Any], Any]
 
@@ -52,6 +52,12 @@ WORDS: dict[str, tuple[Any, tuple[str, ...], Ask, Callable[[Any], Any]]] = {
     "appeal of a scan": (scan(), ("appeal", "state"), get_scan, lambda one: one.appeal.state),
     "batch": (batch(), ("status",), lambda c: c.batches.get("batch_1"), lambda one: one.status),
     "appeal": (APPEAL, ("state",), lambda c: c.appeals.get("apl_1"), lambda one: one.state),
+    "feedback": (
+        FEEDBACK,
+        ("label",),
+        lambda c: c.feedback.create(SCAN_ID, "ai"),
+        lambda one: one.label,
+    ),
     "endpoint": (ENDPOINT, ("state",), lambda c: c.webhooks.get("whk_1"), lambda one: one.state),
     "delivery": (DELIVERY, ("state",), lambda c: c.webhooks.test("whk_1"), lambda one: one.state),
     "event": (

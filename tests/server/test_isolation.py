@@ -32,7 +32,7 @@ OWNED = {"scan_id", "batch_id", "appeal_id", "endpoint_id", "delivery_id", "even
 """Path parameters that name what belongs to an owner."""
 SHARED = {"code": "not_found", "model_id": "fixed", "prefix": "ababa", "secret": "sk_none"}
 """Those that do not, each with a value."""
-LISTS = {"listScans", "listAppeals", "listWebhooks"}
+LISTS = {"listScans", "listAppeals", "listFeedback", "listWebhooks"}
 """Operations that list an owner's own; listModels lists what everybody may know."""
 PUBLIC = {
     "submitScan",
@@ -40,6 +40,7 @@ PUBLIC = {
     "followScan",
     "getReceipt",
     "createAppeal",
+    "createFeedback",
     "createUpload",
     "lookUp",
     "lookUpRange",
@@ -110,11 +111,13 @@ async def things(api: Platform, key: Headers) -> dict[str, str]:
         )
         assert final.json()["verdict"] == "likely_ai", final.text
     appeal = await post(api, key, f"/v1/scans/{scan['id']}/appeals", {"reason": "It is mine."})
+    feedback = await post(api, key, f"/v1/scans/{scan['id']}/feedback", {"label": "not_ai"})
     sent = (await api.client.get(f"{endpoint}/deliveries", headers=key)).json()["data"]
     return {
         "scan_id": scan["id"],
         "batch_id": batch["id"],
         "appeal_id": appeal["id"],
+        "feedback_id": feedback["id"],
         "endpoint_id": made["id"],
         "delivery_id": sent[0]["id"],
         "event_id": sent[0]["event_id"],
@@ -153,7 +156,13 @@ def test_every_list_is_known_here() -> None:
         if answer.struct and {"data"} <= set(answer.struct.__struct_fields__)
     }
 
-    assert found == LISTS | {"listModels", "listDeliveries", "lookUp", "lookUpRange"}
+    assert found == LISTS | {
+        "listModels",
+        "listDeliveries",
+        "listScanFeedback",
+        "lookUp",
+        "lookUpRange",
+    }
 
 
 async def test_what_is_anothers_is_not_there_and_stays_as_it_is(town: Town) -> None:
