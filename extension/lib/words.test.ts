@@ -23,21 +23,20 @@ test.each(vectors("words").verdicts as Named[])("$verdict is called $words", (on
   expect(verdictWords(one.verdict)).toBe(one.words);
 });
 
-test.each([
-  [0.03, 2488, "about 3 in 100"],
-  [0.0297, 2488, "about 3 in 100"],
-  [0.096, 2488, "about 10 in 100"],
-  [0.5, 300, "about 50 in 100"],
-  [0.01, 2488, "about 1 in 100"],
-  [0.0042, 2488, "about 4 in 1000"],
-  [0.0, 300, "at most 1 in 100"],
-  [0.0001, 2488, "at most 1 in 1000"],
-  [0.00012, 100_000, "about 1 in 10000"],
-])("a rate of %f in %i images is %s, as the SDK says it", (rate, n, words) => {
-  const { isMeasured, images, of } = rateInImages(rate, n);
+interface MeasuredRate {
+  rate: number;
+  n: number;
+  words: string;
+}
 
-  expect(`${isMeasured ? "about" : "at most"} ${images} in ${of}`).toBe(words);
-});
+test.each(vectors("words").rates as MeasuredRate[])(
+  "a rate of $rate in $n images is $words",
+  ({ rate, n, words }) => {
+    const { isMeasured, images, of } = rateInImages(rate, n);
+
+    expect(`${isMeasured ? "about" : "at most"} ${images} in ${of}`).toBe(words);
+  },
+);
 
 test("likely AI comes with how often real photos get that label", () => {
   expect(mainSentence(viewOf("scan-likely-ai"))).toBe(

@@ -14,7 +14,7 @@ import sdk
 from sdk.commands.check import checked, exit_code
 from sdk.commands.check import main as check
 from sdk.commands.exits import MEANINGS, Exit
-from sdk.commands.words import WORDS, Outcome, json_line, line, rate_in_words
+from sdk.commands.words import WORDS, Outcome, json_line, line
 from sdk.environment import inherited
 
 from .conftest import SCAN_ID, ManualClock, Origin, Reply, accepted, failed, ok, problem, scan
@@ -202,26 +202,6 @@ def test_checked_goes_on_after_an_error_of_one_image(origin: Origin, clock: Manu
         outcomes = list(checked(client, [URL, URL, URL], wait=1))
 
     assert [outcome.exit for outcome in outcomes] == [4, 4, 10]
-
-
-@pytest.mark.parametrize(
-    ("rate", "n", "words"),
-    [
-        (0.03, 2488, "about 3 in 100"),
-        (0.0297, 2488, "about 3 in 100"),
-        (0.096, 2488, "about 10 in 100"),
-        (0.5, 300, "about 50 in 100"),
-        (0.01, 2488, "about 1 in 100"),
-        (0.0042, 2488, "about 4 in 1000"),
-        (0.0, 300, "at most 1 in 100"),
-        (0.0001, 2488, "at most 1 in 1000"),
-        (0.00012, 100_000, "about 1 in 10000"),
-    ],
-)
-def test_rate_in_words_counts_images_and_claims_nothing_below_three_in_n(
-    rate: float, n: int, words: str
-) -> None:
-    assert rate_in_words(rate, n) == words
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ import sdk
 from sdk import codes, events, webhooks, wire
 from sdk._retry import delay, read_retry_after
 from sdk.commands.exits import EXIT_OF_VERDICT, MEANINGS, Exit, together
-from sdk.commands.words import WORDS
+from sdk.commands.words import WORDS, rate_in_words
 from sdk.errors import APIResponseValidationError, APIStatusError, WebhookSignatureError
 from tests.sdk.conftest import Origin, Reply
 
@@ -394,3 +394,8 @@ def test_statuses_have_these_meanings() -> None:
 @pytest.mark.parametrize("case", rows("words.json", "together"))
 def test_several_images_have_one_status(case: dict[str, Any]) -> None:
     assert together(Exit(status) for status in case["statuses"]) == case["status"]
+
+
+@pytest.mark.parametrize("case", rows("words.json", "rates"))
+def test_rate_counts_images_and_claims_nothing_below_three_in_n(case: dict[str, Any]) -> None:
+    assert rate_in_words(case["rate"], case["n"]) == case["words"]
