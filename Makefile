@@ -3,7 +3,8 @@
 #   setup       what a running system needs: no torch, about 110 MB to download the first time
 #   setup-test  the same, and what `check` and `test` need: torch too, several GB
 #
-# Both cost nothing when they have been done for the present pyproject files in this folder.
+# The extension's verbs install Node into .venv and its packages into extension/node_modules.
+# All of this costs nothing when it has been done for the present pyproject files in this folder.
 
 PYTHON ?= python3
 # TORCH=1 adds torch, which scores on a CUDA GPU. Never by itself: it is several GB.
@@ -27,12 +28,16 @@ PROJECT := pyproject.toml weights/pyproject.toml
 DONE_FOR := $(shell (pwd; cat $(PROJECT)) | sha256sum | cut -c 1-16)
 SETUP := .venv/.setup-$(DONE_FOR)$(if $(TORCH),-torch)
 SETUP_TEST := .venv/.setup-test-$(DONE_FOR)
+LOCKED := $(shell (pwd; cat extension/package-lock.json) | sha256sum | cut -c 1-16)
+SETUP_NODE := extension/node_modules/.setup-$(LOCKED)
+NPM := cd extension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm
 
-.PHONY: help setup setup-test up fmt check test bench model docs site wheel clean
+.PHONY: help setup setup-test up fmt check test bench model docs site wheel extension \
+  extension-test extension-walk extension-numbers wire clean
 
 help: ## what there is to make (the default)
 	@echo "make VERB [PYTHON=python3.12] [TORCH=1]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s%s\n", $$1, $$2 }' Makefile
 
 setup: $(SETUP) ## make .venv with what a running system needs; TORCH=1 adds torch for a CUDA GPU
 
@@ -51,7 +56,7 @@ check: setup-test ## lint, formatting, types, who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then the whole suite
+test: check extension-test ## check, the extension's tests, then the whole suite
 	$(BIN)/python -m pytest -n auto
 
 bench: setup-test ## run the benchmarks, kept in benchmarks/results; DATA=FOLDER of labelled images
@@ -73,9 +78,25 @@ site: setup-test ## build the pages of docs/ into site/, every link checked
 wheel: $(SETUP) ## build the distributions pinclip and pinclip-weights-b16 into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist . ./weights
 
+extension: $(SETUP_NODE) ## build the browser extension: its zips are in extension/.output/
+	$(NPM) run build:all
+
+extension-test: $(SETUP_NODE) ## check the extension's sources and run the tests beside them
+	$(NPM) run check
+	$(NPM) test
+
+extension-walk: $(SETUP_NODE) ## walk through the extension in Chromium and Firefox; needs a browser
+	$(NPM) run e2e
+
+extension-numbers: $(SETUP_NODE) ## measure the extension in Chromium
+	$(NPM) run numbers
+
+wire: $(SETUP_NODE) ## write the extension's wire types anew from docs/openapi.json
+	$(NPM) run wire
+
 clean: ## remove all that was made, .venv included
 	rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  .import_linter_cache .coverage
+	  .import_linter_cache .coverage extension/node_modules extension/.output extension/.wxt
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(SETUP):
@@ -92,6 +113,13 @@ $(SETUP_TEST): $(SETUP)
 	$(PIP) install 'pip>=25.1'  # the first that reads [dependency-groups]
 	$(PIP) install -e '.[all,postgres,heic]' -e ./weights --group dev \
 	  torch==2.14.1 torchvision==0.29.1
+	@touch $@
+
+$(SETUP_NODE): $(SETUP)
+	@echo "setup: installing what the extension is built with"
+	$(PIP) install 'pip>=25.1'  # the first that reads [dependency-groups]
+	$(PIP) install --group extension
+	$(NPM) ci --no-audit --no-fund
 	@touch $@
 
 comma := ,

@@ -1,28 +1,37 @@
 /**
- * The first run and one check in a real Firefox, by WebDriver BiDi: no geckodriver is needed.
+ * The walk in a real Firefox, as far as it can be driven, by WebDriver BiDi: no geckodriver is needed.
+ *
+ *     first run -> key -> a file, its verdict -> a watched site: the pointer on an image, its verdict
+ *
+ * What no driver reaches is left to people: the browser's own question for a host (the profile is
+ * given the answer, as Firefox keeps it), its menu, the shortcut, and what is inside the chip.
  *
  * FIREFOX says where it is (/usr/bin/firefox-esr); without one the test is skipped, and says so.
  * Playwright drives only a Firefox of its own making, so it is Puppeteer here.
  */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import puppeteer, { type Browser, type Page } from "puppeteer-core";
-import { picture } from "./pictures.ts";
+import { picture, startPictures } from "./pictures.ts";
 import { startSystem } from "./system.ts";
 
 const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
 const BUILT = resolve(import.meta.dirname, "../.output/firefox-mv3");
 /** Firefox gives each installation an id by chance; this one is set, so that it is known. */
 const ID = "0e1d2c3b-4a59-4687-8796-a5b4c3d2e1f0";
+const NAME = "pinclip@pinclip.invalid";
+/** A name that the profile finds on loopback. */
+const SITE = "site.example";
 const SAID_WITHIN_MS = 20_000;
 
 const skip = existsSync(FIREFOX) ? false : `no Firefox at ${FIREFOX}: set FIREFOX`;
 
-test("Firefox: first run, key, a file, its verdict", { skip }, async (context) => {
-  const system = await startSystem();
-  context.after(() => system.stop());
+test("Firefox: first run, key, a file, a watched site", { skip }, async (context) => {
+  const [system, pictures] = await Promise.all([startSystem(), startPictures()]);
+  context.after(() => Promise.all([system.stop(), pictures.stop()]));
   const browser = await startFirefox(context);
 
   const welcome = await opened(browser, "welcome.html");
@@ -37,19 +46,36 @@ test("Firefox: first run, key, a file, its verdict", { skip }, async (context) =
   await popup.evaluate(drop, "white.png", [...picture(255)]);
   await said(popup, "Likely AI");
   await said(popup, "About 3 in 100 real photos like this get this label.");
+
+  await popup.evaluate(watch, `http://${SITE}/*`);
+  const page = await browser.newPage();
+  await page.goto(`http://${SITE}:${pictures.port}/page`);
+  const image = await page.waitForSelector("img");
+  await image?.hover();
+  await said(popup, `${SITE}:${pictures.port}`);
+  await until(async () => (await page.$$("html > *")).length === 3, "the chip is not in the page");
 });
 
 async function startFirefox(context: TestContext): Promise<Browser> {
+  const profile = mkdtempSync(join(tmpdir(), "pinclip-firefox-"));
+  // What the user answers when asked for a site, as Firefox reads it into a new profile.
+  const granted = { [NAME]: { permissions: [], origins: [`http://${SITE}/*`] } };
+  writeFileSync(join(profile, "extension-preferences.json"), JSON.stringify(granted));
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: FIREFOX,
     headless: true,
+    userDataDir: profile,
     extraPrefsFirefox: {
-      "extensions.webextensions.uuids": JSON.stringify({ "pinclip@pinclip.invalid": ID }),
+      "extensions.webextensions.uuids": JSON.stringify({ [NAME]: ID }),
       "intl.accept_languages": "en-US",
+      "network.dns.localDomains": SITE,
     },
   });
-  context.after(() => browser.close());
+  context.after(async () => {
+    await browser.close();
+    rmSync(profile, { recursive: true, force: true });
+  });
   await browser.installExtension(BUILT);
   return browser;
 }
@@ -74,16 +100,28 @@ async function type(page: Page, field: string, text: string): Promise<void> {
 
 /** Puppeteer's own waiting makes functions of text, which the pages' content policy refuses. */
 async function said(page: Page, words: string): Promise<void> {
-  const until = Date.now() + SAID_WITHIN_MS;
-  let text = "";
-  while (!text.includes(words)) {
-    assert.ok(Date.now() < until, `${JSON.stringify(words)} was not said in: ${text}`);
+  const text = () => page.evaluate(() => document.querySelector("main")?.textContent ?? "");
+  await until(async () => (await text()).includes(words), `${JSON.stringify(words)} was not said`);
+}
+
+async function until(isSo: () => Promise<boolean>, otherwise: string): Promise<void> {
+  const end = Date.now() + SAID_WITHIN_MS;
+  while (!(await isSo())) {
+    assert.ok(Date.now() < end, otherwise);
     await new Promise((done) => setTimeout(done, 200));
-    text = await page.evaluate(() => document.querySelector("main")?.textContent ?? "");
   }
 }
 
-/** Put into the page: it names nothing from outside itself. */
+/** Put into the page, as all below: it names nothing from outside itself. */
+async function watch(pattern: string): Promise<void> {
+  const { runtime } = (globalThis as unknown as Own).browser;
+  await runtime.sendMessage({ kind: "site-enabled", pattern });
+}
+
+interface Own {
+  browser: { runtime: { sendMessage(message: object): Promise<unknown> } };
+}
+
 function drop(name: string, numbers: number[]): void {
   const dataTransfer = new DataTransfer();
   dataTransfer.items.add(new File([new Uint8Array(numbers)], name, { type: "image/png" }));

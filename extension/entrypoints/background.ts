@@ -1,72 +1,116 @@
 /**
  * The worker: routes what the browser tells to what is done about it. It may be ended at any line.
  *
- *     menu on an image, shortcut -> panel opens (while the click still counts) -> check
- *     messages of the panel      -> check again, take up
- *     installed                  -> the menu's entry; the first run's page
+ *     menu, shortcut   -> panel opens (while the click still counts) -> ways.ts
+ *     messages         -> own pages: checks, sweeps, sites; page.js: its own checks
+ *     permissions      -> sites.ts: begin to watch, stop
+ *     tab gone, moved  -> what was kept of its sweeps goes
+ *     installed        -> the menu's entries; the first run's page; page.js anew in open pages
  *
  * Every listener is added as the worker starts, before anything is awaited: else the browser would
  * not start it for them. It keeps nothing in variables; see store.ts.
  */
 import { type Browser, browser } from "wxt/browser";
 import { defineBackground } from "wxt/utils/define-background";
-import { check, takeUp } from "../lib/check";
-import { ImageError } from "../lib/errors";
-import { focusedImage } from "../lib/frame";
-import { listen } from "../lib/messages";
-import { loadCheck, loadSettings, removeCheck } from "../lib/store";
-import { fromPage } from "../lib/subjects";
+import { takeUp } from "../lib/check";
+import { type FrameHandlers, listen, type OwnHandlers, tell } from "../lib/messages";
+import { dropReferer } from "../lib/referer";
+import * as sites from "../lib/sites";
+import { loadSettings, removeSweeps, type Source, saveShown, watchSettings } from "../lib/store";
+import * as ways from "../lib/ways";
 import { say } from "../lib/words";
 
-const MENU = "check-image";
+const MENU_CHECK = "check-image";
+const MENU_PICK = "pick-image";
+/** Where an image may lie that the browser does not take for one. */
+const PICK_WHERE = ["page", "frame", "link", "video", "editable"] as const;
 
 export default defineBackground(() => {
+  listenToBrowser();
+  listen(OWN, FRAMES);
+  watchSettings(() => void sites.tellChanged());
+  hideStoreFromPages();
+  void dropReferer();
+});
+
+function listenToBrowser(): void {
   browser.runtime.onInstalled.addListener((details) => void installed(details.reason));
+  browser.runtime.onStartup.addListener(() => void sites.register());
   browser.contextMenus.onClicked.addListener((info, tab) => void clicked(info, tab));
   browser.commands.onCommand.addListener((command, tab) => void commanded(command, tab));
-  listen({
-    "check-again": ({ checkId, isAllowed }) => checkAgain(checkId, isAllowed),
-    "take-up": () => takeUp(),
+  browser.permissions.onAdded.addListener(() => void sites.takeGranted());
+  browser.permissions.onRemoved.addListener(() => void sites.dropRevoked());
+  browser.tabs.onRemoved.addListener((tabId) => void removeSweeps(tabId));
+  browser.tabs.onUpdated.addListener((tabId, { status }) => {
+    if (status === "loading") void removeSweeps(tabId);
   });
-});
+}
+
+/** Settings hold the server's key: pages, and what runs in them, have no business there. */
+function hideStoreFromPages(): void {
+  // Firefox has no such switch: there a content script may read it, a page may not.
+  void browser.storage.local.setAccessLevel?.({ accessLevel: "TRUSTED_CONTEXTS" });
+}
+
+const OWN: OwnHandlers = {
+  "check-again": ({ checkId, ...consent }) => ways.checkAgain(checkId, consent),
+  "take-up": () => takeUp(),
+  sweep: ({ tabId }) => ways.sweep(tabId),
+  "sweep-cancel": ({ tabId }) => tell("sweep-cancel", {}, { tabId }),
+  pick: ({ tabId }) => ways.pick(tabId),
+  "site-enabled": ({ pattern }) => sites.enable(pattern),
+  "site-disabled": ({ pattern }) => sites.disable(pattern),
+};
+
+const FRAMES: FrameHandlers = {
+  "page-hello": (_, frame) => sites.settingsFor(frame),
+  "check-image": ways.checkForFrame,
+  "capture-image": ways.captureForFrame,
+  "sweep-progress": ways.progressed,
+  "sweep-cancel": (_, { tabId }) => tell("sweep-cancel", {}, { tabId }),
+  "pick-end": (_, { tabId }) => tell("pick-end", {}, { tabId }),
+  "open-panel": async (shown, { windowId }) => {
+    openPanel(windowId);
+    await saveShown({ ...shown, at: Date.now() });
+  },
+};
 
 async function installed(reason: string): Promise<void> {
   await browser.contextMenus.removeAll();
-  browser.contextMenus.create({ id: MENU, title: say("menu_check"), contexts: ["image"] });
+  const pick = { id: MENU_PICK, title: say("menu_pick"), contexts: [...PICK_WHERE] };
+  browser.contextMenus.create({ id: MENU_CHECK, title: say("menu_check"), contexts: ["image"] });
+  browser.contextMenus.create(pick as Browser.contextMenus.CreateProperties);
   if (reason === "install") await openWelcome();
+  // A new version finds nothing registered, and in open pages only what it has orphaned.
+  await sites.register();
+  await sites.putIntoAll();
 }
 
 async function clicked(
   info: Browser.contextMenus.OnClickData,
   tab: Browser.tabs.Tab | undefined,
 ): Promise<void> {
-  if (info.menuItemId !== MENU || !info.srcUrl) return;
-  openPanel(tab);
-  const source = { url: info.srcUrl, tabId: tab?.id ?? null, frameId: info.frameId ?? 0 };
-  await ifSetUp(() => check(fromPage(source)));
+  const frameId = info.frameId ?? 0;
+  if (info.menuItemId === MENU_CHECK && info.srcUrl) {
+    openPanel(tab?.windowId);
+    const site = originOf(info.frameUrl ?? info.pageUrl);
+    const source: Source = { url: info.srcUrl, tabId: tab?.id ?? null, frameId, site };
+    await ifSetUp(() => ways.checkClicked(source));
+  } else if (info.menuItemId === MENU_PICK && tab?.id !== undefined) {
+    const { id } = tab;
+    await ifSetUp(() => ways.checkContextOrPick(id, frameId));
+  }
+}
+
+function originOf(address: string | undefined): string | null {
+  return address && /^https?:/.test(address) ? new URL(address).origin : null;
 }
 
 async function commanded(command: string, tab: Browser.tabs.Tab | undefined): Promise<void> {
   if (command !== "check-focused" || tab?.id === undefined) return;
-  const tabId = tab.id;
-  openPanel(tab);
-  await ifSetUp(async () => {
-    const url = await focusedImage(tabId);
-    await check(url ? fromPage({ url, tabId, frameId: 0 }) : nothing());
-  });
-}
-
-/** Something to check where there is nothing: the panel says why. */
-function nothing() {
-  const bytes = () => Promise.reject(new ImageError("no_focus", "No image has the focus."));
-  return { title: say("command_check_focused"), source: null, bytes };
-}
-
-async function checkAgain(checkId: string, isAllowed: boolean): Promise<void> {
-  const old = await loadCheck(checkId);
-  if (!old?.source) return;
-  await removeCheck(checkId);
-  await check(fromPage(old.source, isAllowed));
+  const { id, windowId } = tab;
+  openPanel(windowId);
+  await ifSetUp(() => ways.checkFocused(id));
 }
 
 async function ifSetUp(work: () => Promise<unknown>): Promise<void> {
@@ -79,11 +123,11 @@ async function openWelcome(): Promise<void> {
 }
 
 /** Open the side panel. Only before the first await: browsers ask for a click just now. */
-function openPanel(tab: Browser.tabs.Tab | undefined): void {
+function openPanel(windowId: number | undefined): void {
   const { sidebarAction } = browser as { sidebarAction?: { open(): Promise<void> } };
   // A browser that will not open it shows the same in the popup.
   if (sidebarAction) void sidebarAction.open().catch(() => undefined);
-  else if (tab?.windowId !== undefined) {
-    void browser.sidePanel.open({ windowId: tab.windowId }).catch(() => undefined);
+  else if (windowId !== undefined) {
+    void browser.sidePanel.open({ windowId }).catch(() => undefined);
   }
 }

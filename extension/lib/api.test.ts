@@ -80,10 +80,10 @@ test("a request that was refused for a time is sent again with the same key, not
   expect(keys).toEqual(['"11111111-2222-3333-4444-555555555555"', keys[0]]);
 });
 
-test("a Retry-After of more than two minutes is left to the user", async () => {
-  server.answer = () => problem("rate-limited", { "Retry-After": "3600" });
+test.each([11, 3600])("a Retry-After of %i s is left to the user", async (retryAfter) => {
+  server.answer = () => problem("rate-limited", { "Retry-After": String(retryAfter) });
 
-  await expect(client.models()).rejects.toMatchObject({ name: "RateLimitError", retryAfter: 3600 });
+  await expect(client.models()).rejects.toMatchObject({ name: "RateLimitError", retryAfter });
 
   expect(server.asked.length).toBe(1);
 });
@@ -94,6 +94,23 @@ test("a busy server is asked three times, and then is an error", async () => {
   await expect(client.models()).rejects.toMatchObject({ code: "queue_full" });
 
   expect(world.slept).toEqual([0.5, 1]);
+});
+
+test("a report says what a person says, once however often it is sent", async () => {
+  const body = {
+    ...{ id: "fbk_1", scan_id: "scan_1", label: "not_ai", comment: "Mine.", sha256: null },
+    ...{ verdict: "likely_ai", created_at: "2026-11-26T00:00:00Z" },
+  };
+  const given = [problem("queue-full"), { status: 201, body }];
+  server.answer = () => given[server.asked.length - 1] ?? {};
+
+  const kept = await client.feedback("scan_1", { label: "not_ai", comment: "Mine." });
+
+  expect(kept).toMatchObject({ id: "fbk_1", verdict: "likely_ai" });
+  expect(server.paths()).toEqual(Array(2).fill("POST /v1/scans/scan_1/feedback"));
+  expect(JSON.parse(String(server.asked[1]?.body))).toEqual({ label: "not_ai", comment: "Mine." });
+  const keys = server.asked.map((one) => one.headers["idempotency-key"]);
+  expect(keys[0]).toBe(keys[1]);
 });
 
 describe("refusals have the SDK's names", () => {

@@ -4,6 +4,7 @@
  *     lookupRange(prefix)  five digits of a checksum go out, all that is known of them comes back
  *     upload(bytes) -> submit({upload_id}) -> wait(id): polls of 20 s, so that a worker that the
  *                                             browser ends after 30 s is never in need of more
+ *     feedback, appeal     what a person says to a verdict
  *     health, key, models  what the connection test asks
  *
  * Redirects are not followed and cookies are not sent, so the key goes to the address that was
@@ -30,6 +31,8 @@ export const UPLOAD_LIMIT_BYTES = 20 * 1024 * 1024;
 export const POLL_SECONDS = 20;
 const TIMEOUT_SECONDS = 25;
 const MAX_RETRIES = 2;
+/** Whoever looks at an image would rather be told than wait longer, and a worker may not outlive it. */
+const MAX_PAUSE_SECONDS = 10;
 const FINAL = new Set(["completed", "failed", "canceled"]);
 
 /** What of the world is needed; `world()` is the real one. */
@@ -105,9 +108,7 @@ export class Client {
 
   /** Ask for one scan; it need not be final. */
   async submit(request: Partial<wire.ScanRequest>): Promise<wire.Scan> {
-    const headers = { "Content-Type": "application/json" };
-    const body = JSON.stringify(request);
-    return this.#send({ method: "POST", path: "/v1/scans", reads: wire.scan, body, headers });
+    return this.#post("/v1/scans", wire.scan, request);
   }
 
   /** The scan as it is once final, or after `seconds`, at most POLL_SECONDS. */
@@ -130,6 +131,19 @@ export class Client {
     }
   }
 
+  /** Have the server keep what a person says an image is in truth; it changes no verdict. */
+  async feedback(
+    scanId: string,
+    said: { label: "ai" | "not_ai"; comment: string },
+  ): Promise<wire.Feedback> {
+    return this.#post(`/v1/scans/${encodeURIComponent(scanId)}/feedback`, wire.feedback, said);
+  }
+
+  /** Ask for a decision about a verdict. */
+  async appeal(scanId: string, said: { reason: string }): Promise<wire.Appeal> {
+    return this.#post(`/v1/scans/${encodeURIComponent(scanId)}/appeals`, wire.appeal, said);
+  }
+
   async health() {
     return this.#send({ method: "GET", path: "/healthz", reads: wire.health });
   }
@@ -142,12 +156,17 @@ export class Client {
     return this.#send({ method: "GET", path: "/v1/models", reads: wire.modelList });
   }
 
+  async #post<T extends v.GenericSchema>(path: string, reads: T, said: object) {
+    const headers = { "Content-Type": "application/json" };
+    return this.#send({ method: "POST", path, reads, body: JSON.stringify(said), headers });
+  }
+
   async #send<T extends v.GenericSchema>(call: Call<T>): Promise<v.InferOutput<T>> {
     const headers = this.#headers(call);
     for (let attempt = 0; ; attempt++) {
       const outcome = await this.#once(call, headers);
       const pause = attempt < MAX_RETRIES ? pauseBefore(outcome, attempt, this.#world) : null;
-      if (pause === null) return read(call, outcome);
+      if (pause === null || pause > MAX_PAUSE_SECONDS) return read(call, outcome);
       await this.#world.sleep(pause);
     }
   }

@@ -11,7 +11,12 @@ const BYTES = new Uint8Array([1, 2, 3]);
 let server: Server;
 let make: Connect;
 
-const subject: Subject = { title: "a.png", source: null, bytes: async () => BYTES };
+const subject: Subject = {
+  title: "a.png",
+  source: null,
+  isCapture: false,
+  bytes: async () => BYTES,
+};
 const answers = (given: Record<string, Reply>) => {
   server.answer = ({ method, path }) => {
     const found = Object.keys(given).find((start) => `${method} ${path}`.startsWith(start));
@@ -28,6 +33,7 @@ const WHOLE = {
 
 beforeEach(async () => {
   fakeBrowser.reset();
+  fakeBrowser.storage.session.getBytesInUse = (async () => 0) as never;
   server = await new Server().start();
   make = (settings) => new Client(settings.backend, settings.key, manualWorld());
   await store.saveSettings({ ...store.DEFAULTS, isSetUp: true, backend: server.url });
@@ -41,7 +47,7 @@ describe("an image that nobody knows", () => {
   test("is looked up, sent, and judged", async () => {
     answers(WHOLE);
 
-    const done = await check(subject, make);
+    const done = await check(subject, { make });
 
     expect(done).toMatchObject({ stage: "done", view: { verdict: "likely_ai", from: "browser" } });
     expect(server.paths()).toEqual([
@@ -55,7 +61,7 @@ describe("an image that nobody knows", () => {
   test("is on the list of what left, byte for byte", async () => {
     answers(WHOLE);
 
-    await check(subject, make);
+    await check(subject, { make });
 
     const sent = await store.listSent(Date.now());
     expect(sent.map(({ what, bytes }) => [what, bytes]).sort()).toEqual([
@@ -66,10 +72,10 @@ describe("an image that nobody knows", () => {
 
   test("is not asked about twice in a session", async () => {
     answers(WHOLE);
-    await check(subject, make);
+    await check(subject, { make });
     const before = server.asked.length;
 
-    const again = await check(subject, make);
+    const again = await check(subject, { make });
 
     expect(again.view?.verdict).toBe("likely_ai");
     expect(server.asked.length).toBe(before);
@@ -79,7 +85,7 @@ describe("an image that nobody knows", () => {
     answers(WHOLE);
     await change({ send: "lookup" });
 
-    const failed = await check(subject, make);
+    const failed = await check(subject, { make });
 
     expect(failed).toMatchObject({ stage: "failed", view: null, error: { code: "not_known" } });
     expect(server.asked.length).toBe(1);
@@ -90,7 +96,7 @@ test("an image that is known is not sent", async () => {
   const entry = { ...message("lookup-known"), sha256: await sha256Of(BYTES) };
   answers({ "GET /v1/lookups/range/": { body: { prefix: "00000", data: [entry] } } });
 
-  const done = await check(subject, make);
+  const done = await check(subject, { make });
 
   expect(done.view).toMatchObject({ verdict: "likely_ai", from: "lookup" });
   expect(server.asked.length).toBe(1);
@@ -100,7 +106,7 @@ test("another image of the same five digits is not taken for this one", async ()
   const other = { ...message("lookup-known"), sha256: "f".repeat(64) };
   answers({ ...WHOLE, "GET /v1/lookups/range/": { body: { prefix: "fffff", data: [other] } } });
 
-  expect((await check(subject, make)).view?.from).toBe("browser");
+  expect((await check(subject, { make })).view?.from).toBe("browser");
 });
 
 test("nothing is read or sent before the first run is finished", async () => {
@@ -114,7 +120,7 @@ test("nothing is read or sent before the first run is finished", async () => {
     },
   };
 
-  const failed = await check(watched, make);
+  const failed = await check(watched, { make });
 
   expect(failed.error?.code).toBe("not_set_up");
   expect([isRead, server.asked.length]).toEqual([false, 0]);
@@ -127,27 +133,28 @@ test.each([
 ])("%s gives no verdict", async (_, reply) => {
   answers({ "GET /v1/lookups/range/": reply });
 
-  expect(await check(subject, make)).toMatchObject({ stage: "failed", view: null });
+  expect(await check(subject, { make })).toMatchObject({ stage: "failed", view: null });
 });
 
 test("a scan that failed gives its reason and no verdict", async () => {
   answers({ ...WHOLE, "GET /v1/scans/": { body: message("scan-failed-decode-failed") } });
 
-  const failed = await check(subject, make);
+  const failed = await check(subject, { make });
 
   expect(failed).toMatchObject({ view: null, error: { code: "decode_failed" } });
 });
 
 describe("an image that this browser may not read", () => {
-  const source = { url: "https://img.example/a.png", tabId: null, frameId: 0 };
+  const source = { url: "https://img.example/a.png", tabId: null, frameId: 0, site: null };
   const refused: Subject = {
     title: "img.example",
     source,
+    isCapture: false,
     bytes: () => Promise.reject(new ImageError("host_not_granted", "no")),
   };
 
   test("is asked for by its host, and its address stays here", async () => {
-    const failed = await check(refused, make);
+    const failed = await check(refused, { make });
 
     expect(failed.error).toMatchObject({ code: "host_not_granted", origin: "https://img.example" });
     expect(server.asked).toEqual([]);
@@ -157,7 +164,7 @@ describe("an image that this browser may not read", () => {
     answers({ ...WHOLE, "GET /v1/scans/": { body: message("scan-likely-ai") } });
     await change({ send: "url" });
 
-    const done = await check(refused, make);
+    const done = await check(refused, { make });
 
     expect(done.view).toMatchObject({ verdict: "likely_ai", from: "server" });
     expect(JSON.parse(String(server.asked[0]?.body)).url).toBe(source.url);
@@ -170,7 +177,7 @@ describe("an image that this browser may not read", () => {
       bytes: () => Promise.reject(new ImageError("private_address", "no")),
     };
 
-    expect((await check(home, make)).error?.code).toBe("private_address");
+    expect((await check(home, { make })).error?.code).toBe("private_address");
     expect(server.asked).toEqual([]);
   });
 });
@@ -182,6 +189,9 @@ describe("a check that broke off", () => {
     startedAt: 1,
     stage: "waiting",
     source: null,
+    isCapture: false,
+    frame: null,
+    how: "user",
     scanId: "scan_1",
     view: null,
     error: null,
@@ -205,6 +215,17 @@ describe("a check that broke off", () => {
     expect((await store.loadCheck("1"))?.error?.code).toBe("interrupted");
   });
 
+  test("is begun anew where its image is still to be had", async () => {
+    answers(WHOLE);
+    const url = "data:image/png;base64,AQID";
+    const source = { url, tabId: null, frameId: 0, site: null };
+    await store.saveCheck({ ...begun, stage: "getting", scanId: null, source });
+
+    await takeUp(make);
+
+    expect(await store.loadCheck("1")).toMatchObject({ stage: "done" });
+  });
+
   test("is left alone while somebody works on it", async () => {
     await store.saveCheck(begun);
 
@@ -223,12 +244,12 @@ describe("a check that broke off", () => {
       },
     };
 
-    expect(await check(slow, make)).toMatchObject({ stage: "done", error: null });
+    expect(await check(slow, { make })).toMatchObject({ stage: "done", error: null });
   });
 
   test("is left alone once it is done", async () => {
     answers(WHOLE);
-    const done = await check(subject, make);
+    const done = await check(subject, { make });
     const before = server.asked.length;
 
     await takeUp(make);
@@ -236,4 +257,68 @@ describe("a check that broke off", () => {
     expect(await store.loadCheck(done.id)).toEqual(done);
     expect(server.asked.length).toBe(before);
   });
+});
+
+describe("a check that is asked for again under its id", () => {
+  const id = "11111111-2222-4333-8444-555555555555";
+  const counted = () => {
+    const read = { times: 0 };
+    const bytes = async () => {
+      read.times++;
+      return BYTES;
+    };
+    return { read, subject: { ...subject, bytes } };
+  };
+
+  test("is made once, however often and whenever that is", async () => {
+    answers(WHOLE);
+    const { read, subject: watched } = counted();
+
+    const both = await Promise.all([check(watched, { id, make }), check(watched, { id, make })]);
+    const later = await check(watched, { id, make });
+
+    expect([...both, later].map((one) => one.view?.verdict)).toEqual(Array(3).fill("likely_ai"));
+    expect(read.times).toBe(1);
+    expect(server.paths().filter((path) => path === "POST /v1/scans").length).toBe(1);
+  });
+
+  test("goes on where a worker that was ended has left it", async () => {
+    answers(WHOLE);
+    const { read, subject: watched } = counted();
+    const left = { stage: "waiting", scanId: "scan_1", view: null, error: null } as const;
+    const whose = { isCapture: false, frame: null, how: "hover" } as const;
+    await store.saveCheck({ id, title: "", startedAt: 1, source: null, ...whose, ...left });
+
+    expect(await check(watched, { id, make })).toMatchObject({ stage: "done", how: "hover" });
+
+    expect(read.times).toBe(0);
+    expect(server.paths()).toEqual(["GET /v1/scans/scan_1"]);
+  });
+});
+
+test("a picture of the screen gives no more than inconclusive, and no numbers", async () => {
+  answers(WHOLE);
+
+  const done = await check({ ...subject, isCapture: true }, { make });
+
+  expect(done.view).toMatchObject({
+    ...{ verdict: "inconclusive", probability: null, falseAlarms: null, from: "capture" },
+    warnings: expect.arrayContaining(["rendered_capture"]),
+  });
+});
+
+test("the same bytes as a file are judged as they are", async () => {
+  answers(WHOLE);
+  await check({ ...subject, isCapture: true }, { make });
+
+  expect((await check(subject, { make })).view?.verdict).toBe("likely_ai");
+});
+
+test("scans that were made are kept by their id, for who wants them erased", async () => {
+  answers(WHOLE);
+
+  await check(subject, { make });
+
+  const [made] = await store.listScans();
+  expect(made).toMatchObject({ id: message("scan-queued").id, backend: server.url });
 });

@@ -5,14 +5,17 @@
  *                 | five digits of it                                           |
  *                 v                                                             v
  *          look-up by range: known? ---------------------------------------> View
- *                 | no, and the settings let bytes go                           ^
+ *                 | no; this browser judges by itself, if the user has it do so ^
+ *                 | no, and the settings let bytes go                           |
  *                 v                                                             |
  *          upload -> submit -> the scan's id is kept -> wait --> scan with a verdict
  *
  * Every step is written to the store, so that a panel shows it and a worker that was ended in
  * between takes up the wait. Whoever works on a check holds the lock of its name: one that nobody
- * holds has been orphaned. A check ends as `done` or `failed`, and never both.
+ * holds has been orphaned. A check ends as `done` or `failed`, and never both. Asked for again
+ * under the same id, it is the same check: it is waited for, never made twice.
  */
+import { localView } from "../local/ask";
 import { Client } from "./api";
 import { ImageError, PinclipError } from "./errors";
 import { type Bytes, sha256Of } from "./images";
@@ -23,18 +26,23 @@ import {
   loadCheck,
   loadSettings,
   loadVerdict,
+  noteScan,
   noteSent,
   type Settings,
   type Source,
   saveCheck,
   saveVerdict,
+  tidy,
 } from "./store";
-import { type View, viewOfLookup, viewOfScan } from "./view";
+import { fromPage } from "./subjects";
+import { asCapture, type View, viewOfLookup, viewOfScan } from "./view";
 
 /** What is checked: how it is shown, and how its bytes are had once it is its turn. */
 export interface Subject {
   title: string;
   source: Source | null;
+  /** A picture of the screen: whatever is found is at most inconclusive. */
+  isCapture: boolean;
   bytes(settings: Settings): Promise<Bytes>;
 }
 
@@ -42,20 +50,41 @@ export interface Subject {
 export type Connect = (settings: Settings) => Client;
 export const connect: Connect = (settings) => new Client(settings.backend, settings.key);
 
+/** Who asked for a check, and under which id; by default the user, for a check of its own. */
+export interface Asked {
+  id: string;
+  how: Check["how"];
+  frame: Check["frame"];
+  make: Connect;
+}
+
 /** Check one image; returns the check once it is done or has failed. Never throws. */
-export async function check(subject: Subject, make: Connect = connect): Promise<Check> {
-  const begun = newCheck(subject);
-  return await navigator.locks.request(lockName(begun.id), async () => {
+export async function check(subject: Subject, asked: Partial<Asked> = {}): Promise<Check> {
+  const { id = crypto.randomUUID(), make = connect } = asked;
+  return await navigator.locks.request(lockName(id), async () => {
+    const known = await loadCheck(id);
+    if (known && isEnded(known)) return known;
+    await tidy(Date.now());
+    const begun = known ?? newCheck(id, subject, asked);
     await saveCheck(begun);
-    return ended(begun, async (step) => {
-      const settings = await loadSettings();
-      if (!settings.isSetUp) throw new PinclipError("not_set_up", "The first run is not finished.");
-      return judged({ subject, settings, client: make(settings), step });
-    });
+    return worked(begun, subject, make);
   });
 }
 
-/** Go on with every check that nobody works on: wait for its scan, or say that it broke off. */
+/** Work on a check from where it stands: a scan that was asked for is waited for. */
+async function worked(begun: Check, subject: Subject, make: Connect): Promise<Check> {
+  return ended(begun, async (step) => {
+    const settings = await loadSettings();
+    if (!settings.isSetUp) throw new PinclipError("not_set_up", "The first run is not finished.");
+    const client = make(settings);
+    const view = begun.scanId
+      ? await awaited(begun.scanId, client)
+      : await judged({ subject, settings, client, step });
+    return begun.isCapture ? asCapture(view) : view;
+  });
+}
+
+/** Go on with every check that nobody works on; one whose image is gone says that it broke off. */
 export async function takeUp(make: Connect = connect): Promise<void> {
   const open = (await listChecks()).filter((one) => !isEnded(one));
   await Promise.all(
@@ -71,12 +100,13 @@ export async function takeUp(make: Connect = connect): Promise<void> {
 async function finish(id: string, make: Connect): Promise<void> {
   const orphan = await loadCheck(id); // anew: it may have ended since it was listed
   if (orphan === null || isEnded(orphan)) return;
-  await ended(orphan, async () => {
-    if (orphan.scanId === null) {
-      throw new PinclipError("interrupted", "The check broke off before it was sent.");
-    }
-    return awaited(orphan.scanId, make(await loadSettings()));
-  });
+  await worked(orphan, orphan.source ? fromPage(orphan.source) : gone(orphan.title), make);
+}
+
+/** What was a file, or a picture of the screen, is not there to be read a second time. */
+function gone(title: string): Subject {
+  const error = new PinclipError("interrupted", "The check broke off before it was sent.");
+  return { title, source: null, isCapture: false, bytes: () => Promise.reject(error) };
 }
 
 type Step = (change: Partial<Check>) => Promise<void>;
@@ -100,6 +130,7 @@ async function judged({ subject, settings, client, step }: Work): Promise<View> 
   const view =
     (await loadVerdict(name, Date.now())) ??
     (await lookedUp(bytes, name.sha256, { settings, client, step })) ??
+    (settings.localTier ? await localView(bytes, name) : null) ??
     (await scanned(bytes, { settings, client, step }));
   await saveVerdict(name, view, Date.now());
   return view;
@@ -126,7 +157,7 @@ async function fetchedByServer(source: Source, work: Sending): Promise<View> {
   const what = { what: "url", bytes: source.url.length, to: settings.backend } as const;
   await noteSent({ at: Date.now(), ...what });
   const scan = await client.submit({ url: source.url, operating_point: settings.point });
-  await step({ stage: "waiting", scanId: scan.id });
+  await kept(scan.id, { settings, step });
   return awaited(scan.id, client);
 }
 
@@ -152,8 +183,14 @@ async function scanned(bytes: Bytes, { settings, client, step }: Sending): Promi
   const upload = await client.upload(bytes);
   const request = { upload_id: upload.id, operating_point: settings.point };
   const scan = await client.submit(request);
-  await step({ stage: "waiting", scanId: scan.id });
+  await kept(scan.id, { settings, step });
   return awaited(scan.id, client);
+}
+
+/** Once the scan's id is kept, whoever takes the check up waits for it and sends nothing again. */
+async function kept(scanId: string, { settings, step }: Pick<Work, "settings" | "step">) {
+  await step({ stage: "waiting", scanId });
+  await noteScan({ id: scanId, at: Date.now(), backend: settings.backend });
 }
 
 async function awaited(scanId: string, client: Client): Promise<View> {
@@ -186,17 +223,11 @@ function told(error: unknown, source: Source | null): NonNullable<Check["error"]
   return { code: error.code, detail: error.message, hint: error.hint, origin };
 }
 
-function newCheck({ title, source }: Subject): Check {
-  return {
-    id: crypto.randomUUID(),
-    title,
-    source,
-    startedAt: Date.now(),
-    stage: "getting",
-    scanId: null,
-    view: null,
-    error: null,
-  };
+function newCheck(id: string, { title, source, isCapture }: Subject, asked: Partial<Asked>): Check {
+  const { how = "user", frame = null } = asked;
+  const nothingYet = { scanId: null, view: null, error: null };
+  const startedAt = Date.now();
+  return { id, title, source, isCapture, how, frame, startedAt, stage: "getting", ...nothingYet };
 }
 
 function lockName(id: string): string {

@@ -33,7 +33,10 @@ export type ImageErrorCode =
   | "image_empty"
   | "not_an_image"
   | "blob_gone"
-  | "no_focus";
+  | "no_focus"
+  | "page_unreachable"
+  | "capture_not_allowed"
+  | "capture_failed";
 
 export type ErrorCode =
   | ProblemCode
@@ -46,7 +49,9 @@ export type ErrorCode =
   | "scan_timeout"
   | "not_known"
   | "not_set_up"
-  | "interrupted";
+  | "interrupted"
+  /** The page shows pixels that have no address; nobody has asked for a picture of them yet. */
+  | "only_pixels";
 
 export class PinclipError extends Error {
   constructor(

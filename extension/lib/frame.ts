@@ -8,8 +8,6 @@ import { browser } from "wxt/browser";
 import { ImageError } from "./errors";
 import { type Bytes, checkedBytes } from "./images";
 
-const ADDRESS_LIMIT = 64 * 1024 * 1024;
-
 /** The bytes of a blob: address that a frame made; throws ImageError. */
 export async function readBlob(url: string, tabId: number, frameId: number): Promise<Bytes> {
   const text = await inFrame(tabId, frameId, blobAsBase64, [url]);
@@ -17,12 +15,6 @@ export async function readBlob(url: string, tabId: number, frameId: number): Pro
     throw new ImageError("blob_gone", "The page no longer has this image.");
   }
   return checkedBytes(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
-}
-
-/** The address of the image that has the focus, or lies in what has it; null for none. */
-export async function focusedImage(tabId: number): Promise<string | null> {
-  const address = await inFrame(tabId, 0, addressOfFocused, []);
-  return typeof address === "string" && address.length < ADDRESS_LIMIT ? address : null;
 }
 
 async function inFrame<A extends unknown[]>(
@@ -53,11 +45,4 @@ async function blobAsBase64(url: string): Promise<string> {
   } catch {
     return "";
   }
-}
-
-function addressOfFocused(): string | null {
-  let focused = document.activeElement;
-  while (focused?.shadowRoot?.activeElement) focused = focused.shadowRoot.activeElement;
-  const image = focused instanceof HTMLImageElement ? focused : focused?.querySelector("img");
-  return image?.currentSrc || null;
 }

@@ -1,10 +1,24 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Server } from "../testing/world";
 import { UPLOAD_LIMIT_BYTES } from "./api";
 import { type Reading, readImage, sha256Of, target } from "./images";
 
 let server: Server;
-const reading: Reading = { fetch, mayBePrivate: true, isGranted: async () => true };
+const reading: Reading = {
+  fetch,
+  mayBePrivate: true,
+  withCookies: false,
+  site: null,
+  isGranted: async () => true,
+  withReferer: async (_, site, work) => {
+    said = site;
+    return work().finally(() => {
+      said = null;
+    });
+  },
+};
+/** The site that the browser was told to name, while it was. */
+let said: string | null = null;
 
 beforeEach(async () => {
   server = await new Server().start();
@@ -48,6 +62,57 @@ test.each([
   await expect(readImage(`${server.url}/a.png`, reading)).rejects.toMatchObject({ code });
 
   expect(server.asked.length).toBe(1);
+});
+
+describe("a host that refuses images to whoever comes from nowhere", () => {
+  const site = "https://site.example";
+  const fromSite = { ...reading, site };
+  beforeEach(() => {
+    server.answer = () => (said === null ? { status: 403 } : { body: Buffer.from([7]) });
+  });
+
+  test("is asked once more, with the site's name", async () => {
+    expect([...(await readImage(`${server.url}/a.png`, fromSite))]).toEqual([7]);
+
+    expect(server.asked.length).toBe(2);
+    expect(said).toBeNull();
+  });
+
+  test.each([
+    ["we were not let into it", { ...fromSite, isGranted: async () => false }],
+    ["the site is not known", reading],
+  ])("is not where %s", async (_, given) => {
+    await expect(readImage(`${server.url}/a.png`, given)).rejects.toMatchObject({
+      code: "fetch_forbidden",
+    });
+
+    expect(server.asked.length).toBe(1);
+  });
+
+  test("is believed where it still refuses", async () => {
+    server.answer = () => ({ status: 403 });
+
+    await expect(readImage(`${server.url}/a.png`, fromSite)).rejects.toMatchObject({
+      code: "fetch_forbidden",
+    });
+
+    expect(server.asked.length).toBe(2);
+  });
+});
+
+test.each([
+  [false, "omit"],
+  [true, "include"],
+])("cookies go along only where the user has said so (%s)", async (withCookies, credentials) => {
+  const asked: RequestInit[] = [];
+  const watched: typeof fetch = async (_, init) => {
+    asked.push(init ?? {});
+    return new Response(new Uint8Array([1]));
+  };
+
+  await readImage(`${server.url}/a.png`, { ...reading, fetch: watched, withCookies });
+
+  expect(asked.map((init) => init.credentials)).toEqual([credentials]);
 });
 
 test("a page in place of an image is refused before anything is sent on", async () => {

@@ -2,14 +2,18 @@
  * The one door to other people's images: the exact bytes that the user sees, or why not.
  *
  *     https:  the address that was painted, as the page asked for it -> bytes
+ *                 | 401, 403, and we are let into that host
+ *             once more, saying which site it is for -> bytes
  *     data:   the bytes are in the address
  *     blob:   only the frame that made it can read it: see frame.ts
  *     private host, file:, chrome: ...  refused, with a reason
  *
  * What is painted is judged, so: the exact address and never a guessed larger one; the browser's
  * own copy (`force-cache`) before the net; the Accept header of an image, since servers choose
- * the format by it. No cookies, no Referer. A 404 is final. Never canvas readback: browsers that
- * guard against fingerprints put noise into it.
+ * the format by it. A Referer only where the host refuses without, and then the site's origin, see
+ * referer.ts. Cookies only where the user has said so for this very image: they say who asks. A
+ * 404 is final, so is a second 403. Never canvas readback: browsers that guard against
+ * fingerprints put noise into it.
  */
 import { UPLOAD_LIMIT_BYTES } from "./api";
 import { ImageError } from "./errors";
@@ -25,8 +29,14 @@ export interface Reading {
   fetch: typeof fetch;
   /** True once the user has said yes to this very image on their own network. */
   mayBePrivate: boolean;
+  /** True once the user has said yes to reading this very image as who they are there. */
+  withCookies: boolean;
+  /** The origin of the frame that shows the image; null where that is not known. */
+  site: string | null;
   /** Whether this extension was granted the image's host. */
   isGranted(origin: string): Promise<boolean>;
+  /** Do something while requests to `url` carry this Referer. */
+  withReferer(url: URL, site: string, work: () => Promise<Response>): Promise<Response>;
 }
 
 /** Where an image's address leads; throws ImageError for what is not to be read. Pure. */
@@ -53,7 +63,7 @@ function parsed(address: string): URL {
 /** The bytes of the image at this address; throws ImageError. */
 export async function readImage(address: string, reading: Reading): Promise<Bytes> {
   const url = target(address, reading.mayBePrivate);
-  const response = await fetched(url, reading);
+  const response = await answered(url, reading);
   // Where a redirect led is known only afterwards; what came from there is not sent on.
   if (response.url) target(response.url, reading.mayBePrivate);
   refuseStatus(response.status);
@@ -64,12 +74,22 @@ export async function readImage(address: string, reading: Reading): Promise<Byte
   return whole(response);
 }
 
-async function fetched(url: URL, reading: Reading): Promise<Response> {
+/** What the host answers, asked a second time as the page asked it where it will not else. */
+async function answered(url: URL, reading: Reading): Promise<Response> {
+  const first = await fetched(url, reading, "force-cache");
+  const { site } = reading;
+  const isRefused = first.status === 401 || first.status === 403;
+  if (!isRefused || site === null || !(await reading.isGranted(url.origin))) return first;
+  await first.body?.cancel();
+  return reading.withReferer(url, site, () => fetched(url, reading, "reload"));
+}
+
+async function fetched(url: URL, reading: Reading, cache: RequestCache): Promise<Response> {
   try {
     return await reading.fetch(url.href, {
       headers: { Accept: ACCEPT },
-      credentials: "omit",
-      cache: "force-cache",
+      credentials: reading.withCookies ? "include" : "omit",
+      cache,
       referrerPolicy: "no-referrer",
       signal: AbortSignal.timeout(TIMEOUT_SECONDS * 1000),
     });

@@ -1,47 +1,150 @@
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { fakeBrowser } from "wxt/testing/fake-browser";
-import { received } from "./messages";
+import { frameOf, receivedByPage, receivedFromFrame, receivedFromOwn } from "./messages";
 
 const OWN = "chrome-extension://own/";
+const ID = "11111111-2222-4333-8444-555555555555";
 const page = { id: "own", url: `${OWN}popup.html`, origin: "chrome-extension://own" };
+const site = "https://site.example";
+const tab = { id: 3, windowId: 4, url: `${site}/album` };
+const script = { id: "own", url: `${site}/album`, origin: site, tab, frameId: 0 };
 const takeUp = { kind: "take-up" };
+const hello = { kind: "page-hello" };
+const checkImage = { kind: "check-image", checkId: ID, address: "https://a/", how: "user" };
 
 beforeEach(() => {
   fakeBrowser.runtime.id = "own";
   fakeBrowser.runtime.getURL = ((path: string) => OWN + path.replace(/^\//, "")) as never;
 });
 
-test("a page of this extension is heard", () => {
-  expect(received({ kind: "check-again", checkId: "1", isAllowed: true }, page)).toEqual({
-    kind: "check-again",
-    checkId: "1",
-    isAllowed: true,
+describe("a page of this extension", () => {
+  test("is heard", () => {
+    const again = { kind: "check-again", checkId: "1", isAllowed: true, withCookies: false };
+
+    expect(receivedFromOwn(again, page)).toEqual(again);
+  });
+
+  test("is one in a tab too", () => {
+    expect(receivedFromOwn(takeUp, { ...page, tab, frameId: 0 })).toEqual(takeUp);
+    expect(receivedFromFrame(hello, { ...page, tab, frameId: 0 })).toBeNull();
+  });
+
+  test.each([
+    ["another extension", { ...page, id: "other" }],
+    ["page.js", script],
+    ["a page whose address begins alike", { id: "own", url: "chrome-extension://ownx/popup.html" }],
+    ["a sender without an address", { id: "own" }],
+    ["nobody", {}],
+  ])("is not %s", (_, sender) => {
+    expect(receivedFromOwn(takeUp, sender)).toBeNull();
+  });
+
+  test.each([
+    [null],
+    ["take-up"],
+    [{}],
+    [{ kind: "toString" }],
+    [{ kind: "__proto__" }],
+    [hello],
+    [{ kind: "check-again" }],
+    [{ kind: "check-again", checkId: 1, isAllowed: true, withCookies: true }],
+    [{ kind: "check-again", checkId: "1", isAllowed: "yes", withCookies: true }],
+    [{ kind: "check-again", checkId: "1", isAllowed: true }],
+    [{ kind: "sweep", tabId: "3" }],
+    [{ kind: "site-enabled", pattern: "*://*/*" }],
+    [{ kind: "site-enabled", pattern: "<all_urls>" }],
+    [{ kind: "site-enabled", pattern: "https://*.example/*" }],
+  ])("does not say %j", (given) => {
+    expect(receivedFromOwn(given, page)).toBeNull();
+  });
+
+  test("is heard in what its message carries, and in no more", () => {
+    expect(receivedFromOwn({ ...takeUp, more: 1 }, page)).toEqual(takeUp);
   });
 });
 
-test.each([
-  ["another extension", { ...page, id: "other" }],
-  ["a content script", { id: "own", url: "https://evil.example/", origin: "https://evil.example" }],
-  ["a page whose address begins alike", { id: "own", url: "chrome-extension://ownx/popup.html" }],
-  ["a sender without an address", { id: "own" }],
-  ["nobody", {}],
-])("%s is not", (_, sender) => {
-  expect(received(takeUp, sender)).toBeNull();
+describe("page.js", () => {
+  test("is heard, and its frame is the browser's word", () => {
+    const given = { ...checkImage, tabId: 99, frame: { tabId: 99 } };
+
+    expect(receivedFromFrame(given, script)).toEqual({
+      message: checkImage,
+      frame: { tabId: 3, frameId: 0, windowId: 4, site },
+    });
+  });
+
+  test.each([
+    ["another extension", { ...script, id: "other" }],
+    ["a popup", page],
+    ["a sender without a tab", { id: "own", url: script.url }],
+    ["nobody", {}],
+  ])("is not %s", (_, sender) => {
+    expect(receivedFromFrame(hello, sender)).toBeNull();
+  });
+
+  test.each([
+    [takeUp],
+    [{ kind: "site-enabled", pattern: "https://a.example/*" }],
+    [{ ...checkImage, checkId: "1" }],
+    [{ ...checkImage, how: "always" }],
+    [{ ...checkImage, address: 7 }],
+    [{ ...checkImage, address: "x".repeat(33 * 1024 * 1024) }],
+    [{ kind: "capture-image", checkId: ID, rect: { x: 0, y: 0, width: 1 }, scale: 1 }],
+    [{ kind: "capture-image", checkId: ID, rect: null, scale: 1 }],
+    [{ kind: "open-panel", checkId: ID }],
+  ])("does not say %j", (given) => {
+    expect(receivedFromFrame(given, script)).toBeNull();
+  });
+
+  test("may capture the screen from a tab's top frame alone", () => {
+    const rect = { x: 0, y: 0, width: 100, height: 100 };
+    const given = { kind: "capture-image", checkId: ID, rect, scale: 1 };
+
+    expect(receivedFromFrame(given, script)?.message).toEqual(given);
+    expect(receivedFromFrame(given, { ...script, frameId: 5 })).toBeNull();
+  });
+
+  test("counts what it likes, but only counts", () => {
+    const counts = { total: 3, done: 2, flagged: 1, failed: 1, left: 0 };
+    const progress = { ...counts, kind: "sweep-progress", sweepId: ID, isEnded: false };
+    const words = { verdicts: { likely_ai: 1, "<b>": 2 }, errors: { fetch_failed: "1" } };
+
+    const heard = receivedFromFrame({ ...progress, reason: null, ...words }, script)?.message;
+
+    expect(heard).toMatchObject({ ...progress, verdicts: { likely_ai: 1 }, errors: {} });
+    expect(receivedFromFrame({ ...progress, reason: "Buy now!", ...words }, script)).toBeNull();
+    expect(receivedFromFrame({ ...progress, done: -1, reason: null, ...words }, script)).toBeNull();
+  });
+
+  test.each([
+    [
+      "its own origin",
+      { ...script, frameId: 2, origin: "https://frame.example" },
+      "https://frame.example",
+    ],
+    ["its address, in a sandbox", { ...script, origin: "null" }, site],
+    ["its tab, where it has no address", { ...script, url: "about:srcdoc", origin: "null" }, site],
+    [
+      "nothing",
+      { ...script, url: "about:blank", origin: "null", tab: { id: 3, windowId: 4 } },
+      null,
+    ],
+  ])("is of the site of %s", (_, sender, wanted) => {
+    expect(frameOf(sender)?.site).toBe(wanted);
+  });
 });
 
-test.each([
-  [null],
-  ["take-up"],
-  [{}],
-  [{ kind: "toString" }],
-  [{ kind: "__proto__" }],
-  [{ kind: "check-again" }],
-  [{ kind: "check-again", checkId: 1, isAllowed: true }],
-  [{ kind: "check-again", checkId: "1", isAllowed: "yes" }],
-])("%j is no message", (given) => {
-  expect(received(given, page)).toBeNull();
-});
+describe("to page.js", () => {
+  test("the worker is heard", () => {
+    expect(receivedByPage({ kind: "tear-down" }, { id: "own" })).toEqual({ kind: "tear-down" });
+  });
 
-test("what a message carries beside its own is left out", () => {
-  expect(received({ ...takeUp, more: 1 }, page)).toEqual(takeUp);
+  test.each([
+    ["another extension", { kind: "tear-down" }, { id: "other" }],
+    ["another tab's script", { kind: "tear-down" }, { id: "own", tab }],
+    ["a word that is none", { kind: "constructor" }, { id: "own" }],
+    ["nothing", null, { id: "own" }],
+  ])("%s is not", (_, given, sender) => {
+    expect(receivedByPage(given, sender)).toBeNull();
+  });
 });

@@ -32,7 +32,8 @@ describe("settings", () => {
   test.each([
     ["nothing", undefined, store.DEFAULTS],
     ["text", "settings", store.DEFAULTS],
-    ["an older version", { isSetUp: true }, { ...store.DEFAULTS, isSetUp: true }],
+    ["an older version", { version: 1, isSetUp: true }, { ...store.DEFAULTS, isSetUp: true }],
+    ["a rest of no time", { dwellMs: 0 }, store.DEFAULTS],
     ["a newer version", { version: 9, key: "pk_1", more: 1 }, { ...store.DEFAULTS, key: "pk_1" }],
     ["a wrong word", { send: "all", key: "pk_1" }, { ...store.DEFAULTS, key: "pk_1" }],
   ])("%s in the store leaves settings that work", (_, stored, wanted) => {
@@ -44,14 +45,117 @@ describe("settings", () => {
   });
 });
 
-test("clearing the list leaves what is under way", async () => {
-  const begun = { title: "", startedAt: 1, source: null, scanId: null, view: null, error: null };
-  await store.saveCheck({ ...begun, id: "1", stage: "sending" });
-  await store.saveCheck({ ...begun, id: "2", stage: "done", view });
+describe("checks", () => {
+  const one = (id: string, change: Partial<store.Check> = {}): store.Check => ({
+    ...{ id, title: "", startedAt: 1, stage: "done", source: null, isCapture: false, frame: null },
+    ...{ how: "user", scanId: null, view, error: null },
+    ...change,
+  });
+  const ids = async () => (await store.listChecks()).map((check) => check.id);
 
-  await store.clearChecks();
+  test("clearing the list leaves what is under way", async () => {
+    await store.saveCheck(one("1", { stage: "sending", view: null }));
+    await store.saveCheck(one("2"));
 
-  expect((await store.listChecks()).map((one) => one.id)).toEqual(["1"]);
+    await store.clearChecks();
+
+    expect(await ids()).toEqual(["1"]);
+  });
+
+  test("of a whole page do not push out those that the user asked for", async () => {
+    await store.saveCheck(one("mine"));
+    for (let n = 0; n < 700; n++) {
+      await store.saveCheck(one(`${n}`, { how: "sweep", startedAt: 2 + n }));
+    }
+
+    const kept = await ids();
+
+    expect(kept).toContain("mine");
+    expect(kept).toContain("699");
+    expect(kept).not.toContain("0");
+    expect(Object.keys(await browser.storage.session.get(null)).length).toBe(601);
+  });
+
+  test("under way are never dropped", async () => {
+    for (let n = 0; n < 120; n++) await store.saveCheck(one(`${n}`, { startedAt: n + 2 }));
+    await store.saveCheck(one("slow", { stage: "waiting", view: null }));
+
+    expect(await ids()).toContain("slow");
+  });
+});
+
+describe("a store that is getting full", () => {
+  const isFull = (bytes: number) => {
+    fakeBrowser.storage.session.getBytesInUse = (async () => bytes) as never;
+  };
+  const old = { ...name, sha256: "01" };
+  beforeEach(async () => {
+    await store.saveVerdict(old, view, 0);
+    await store.saveVerdict(name, view, HOUR);
+  });
+  const kept = async () => Object.keys(await browser.storage.session.get(null)).length;
+
+  test("loses verdicts that would not be used any more", async () => {
+    isFull(9_000_000);
+
+    await store.tidy(HOUR + 1);
+
+    expect(await store.loadVerdict(name, HOUR + 1)).toEqual(view);
+    expect(await kept()).toBe(2); // the verdict and its model
+  });
+
+  test("is left alone before that", async () => {
+    isFull(100);
+
+    await store.tidy(HOUR + 1);
+
+    expect(await kept()).toBe(3);
+  });
+});
+
+describe("sweeps", () => {
+  const row = (tabId: number, frameId: number): store.Sweep => ({
+    ...{ sweepId: "s", tabId, frameId, total: 2, done: 1, flagged: 0, failed: 0, left: 0, at: 0 },
+    ...{ verdicts: {}, errors: {}, isEnded: false, reason: null },
+  });
+  beforeEach(async () => {
+    for (const one of [row(1, 7), row(1, 0), row(11, 0)]) await store.saveSweep(one);
+  });
+
+  test("are a tab's own", async () => {
+    expect((await store.listSweeps(1)).map((one) => one.frameId)).toEqual([0, 7]);
+  });
+
+  test("go with their tab, or with their frame", async () => {
+    await store.removeSweeps(11);
+    await store.removeSweeps(1, 7);
+
+    expect(await store.listSweeps(11)).toEqual([]);
+    expect((await store.listSweeps(1)).map((one) => one.frameId)).toEqual([0]);
+  });
+});
+
+test("forgetting leaves what the user chose, and nothing else", async () => {
+  await store.saveSettings({ ...store.DEFAULTS, key: "pk_1" });
+  await store.saveSite("https://a.example/*");
+  await store.noteScan({ id: "scan_1", at: 1, backend: "http://a" });
+  await store.noteSent({ at: 1, what: "url", bytes: 1, to: "http://a" });
+  await store.saveVerdict(name, view, 1);
+
+  await store.forgetAll();
+
+  expect(Object.keys(await browser.storage.local.get(null)).sort()).toEqual([
+    "settings",
+    "site:https://a.example/*",
+  ]);
+  expect(await browser.storage.session.get(null)).toEqual({});
+});
+
+test("scans that were made are listed newest first", async () => {
+  await store.noteScan({ id: "scan_1", at: 1, backend: "http://a" });
+  await store.noteScan({ id: "scan_2", at: 2, backend: "http://a" });
+
+  expect((await store.listScans()).map((made) => made.id)).toEqual(["scan_2", "scan_1"]);
 });
 
 describe("verdicts", () => {

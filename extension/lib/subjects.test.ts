@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.stop());
 
-const source = (url: string) => ({ url, tabId: null, frameId: 0 });
+const source = (url: string) => ({ url, tabId: null, frameId: 0, site: null });
 
 describe("an image of a page", () => {
   test("on the user's own network is not read", async () => {
@@ -23,7 +23,10 @@ describe("an image of a page", () => {
   });
 
   test("is read there once the user has said yes to it", async () => {
-    const subject = fromPage(source(`${server.url}/a.png`), true);
+    const subject = fromPage(source(`${server.url}/a.png`), {
+      isAllowed: true,
+      withCookies: false,
+    });
 
     expect([...(await subject.bytes(DEFAULTS))]).toEqual([1, 2]);
   });

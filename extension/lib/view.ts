@@ -7,8 +7,8 @@
  */
 import type { Lookup, OperatingPoint, Scan, Verdict } from "./wire";
 
-/** How the bytes that were judged came to the server. */
-export type BytesFrom = "browser" | "server" | "lookup";
+/** How the bytes that were judged came to the server; `here`: they went nowhere. */
+export type BytesFrom = "browser" | "server" | "lookup" | "capture" | "here";
 
 export interface View {
   verdict: Verdict;
@@ -67,6 +67,18 @@ export function viewOfLookup(lookup: Lookup, bytes: number): View | null {
     judgedAt: lookup.judged_at,
     scanId: null,
   };
+}
+
+/**
+ * The view of a picture of the screen: never more than inconclusive. Pure.
+ *
+ * What the screen shows was scaled, and mixed with what lies over it: no rate of any error was
+ * measured on such pixels.
+ */
+export function asCapture(view: View): View {
+  const warnings = [...new Set([...view.warnings, "rendered_capture"])];
+  const unknown = { probability: null, falseAlarms: null, reasons: [], declaration: null };
+  return { ...view, ...unknown, verdict: "inconclusive", warnings, from: "capture" };
 }
 
 function falseAlarms(point: OperatingPoint | null): View["falseAlarms"] {

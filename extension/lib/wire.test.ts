@@ -10,6 +10,8 @@ const READERS: Record<string, Parameters<typeof wire.read>[0]> = {
   Problem: wire.problem,
   KeyFacts: wire.keyFacts,
   ModelList: wire.modelList,
+  Appeal: wire.appeal,
+  Feedback: wire.feedback,
   Health: wire.health,
 };
 

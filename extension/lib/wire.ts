@@ -122,6 +122,29 @@ export type Lookup = v.InferOutput<typeof lookup>;
 export const hashRange = v.object({ prefix: v.string(), data: v.array(lookup) });
 export type HashRange = v.InferOutput<typeof hashRange>;
 
+export const feedback = v.object({
+  id: v.string(),
+  scan_id: v.string(),
+  label: v.string(),
+  comment: v.string(),
+  sha256: v.nullable(v.string()),
+  verdict: v.nullable(verdict),
+  created_at: v.string(),
+});
+export type Feedback = v.InferOutput<typeof feedback>;
+
+export const appeal = v.object({
+  id: v.string(),
+  scan_id: v.string(),
+  state: v.string(),
+  reason: v.string(),
+  evidence_url: v.nullable(v.string()),
+  note: v.nullable(v.string()),
+  created_at: v.string(),
+  decided_at: v.nullable(v.string()),
+});
+export type Appeal = v.InferOutput<typeof appeal>;
+
 export const health = v.object({ status: v.string() });
 
 export const keyFacts = v.object({
@@ -184,5 +207,7 @@ export const AGREES: [
   Reads<Lookup, Schemas["Lookup"]>,
   Reads<HashRange, Schemas["HashRange"]>,
   Reads<Problem, Schemas["Problem"]>,
+  Reads<Appeal, Schemas["Appeal"]>,
+  Reads<Feedback, Schemas["Feedback"]>,
   Reads<v.InferOutput<typeof keyFacts>, Schemas["KeyFacts"]>,
-] = [true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true];

@@ -111,6 +111,7 @@ const WARNINGS: Record<string, MessageName> = {
   declaration_unsigned: "warning_declaration_unsigned",
   animation_sampled: "warning_animation_sampled",
   client_supplied_bytes: "warning_client_supplied_bytes",
+  rendered_capture: "warning_rendered_capture",
 };
 
 /** A warning in words; one of a newer server by its own name. */
@@ -136,6 +137,10 @@ const ERRORS: Record<string, MessageName> = {
   image_too_small: "error_image_too_small",
   image_too_large: "error_image_too_large",
   blob_gone: "error_blob_gone",
+  only_pixels: "error_only_pixels",
+  capture_not_allowed: "error_capture_not_allowed",
+  capture_failed: "error_capture_failed",
+  page_unreachable: "error_page_unreachable",
   no_focus: "error_no_focus",
   not_known: "error_not_known",
   not_set_up: "error_not_set_up",
@@ -151,6 +156,9 @@ const ERRORS: Record<string, MessageName> = {
   origin_not_allowed: "error_origin_not_allowed",
   rate_limited: "error_rate_limited",
   abnormal_usage: "error_rate_limited",
+  state_conflict: "error_state_conflict",
+  appeal_exists: "error_appeal_exists",
+  expired: "error_expired",
   queue_full: "error_busy",
   model_unavailable: "error_busy",
   store_unavailable: "error_busy",

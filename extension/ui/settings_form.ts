@@ -4,7 +4,15 @@
  * Knows how a setting is asked for, not what becomes of it: `values()` is what is typed.
  */
 import { type Finding, test } from "../lib/connection";
-import { DEFAULTS, noteSent, SENDS, type Settings } from "../lib/store";
+import {
+  DEFAULTS,
+  DWELL_MS,
+  FLAGGED,
+  MODIFIERS,
+  noteSent,
+  SENDS,
+  type Settings,
+} from "../lib/store";
 import { type MessageName, say } from "../lib/words";
 import { byId, el } from "./dom";
 
@@ -12,20 +20,24 @@ const POINTS: Settings["point"][] = ["strict", "balanced", "sensitive"];
 const PRIVATES: Settings["privateHosts"][] = ["never", "ask"];
 
 export interface Form {
+  /** Which server, how careful, and what may leave: what the first run asks for. */
   sections: HTMLElement[];
-  values(): Settings;
+  /** How images are pointed at, and what becomes of flagged ones. */
+  pointing: HTMLElement[];
+  /** What is typed, over the settings as they are now; what is not asked for keeps its value. */
+  values(now: Settings): Settings;
 }
 
 export function settingsForm(now: Settings): Form {
-  const backend = text("backend", now.backend, "url");
-  const key = text("key", now.key, "password");
+  const backend = text("backend", now.backend, "url", { dir: "ltr" });
+  const key = text("key", now.key, "password", { dir: "ltr" });
   const server = el(
     "section",
     {},
     el("h2", {}, say("options_server")),
     field(backend, "options_backend", say("options_backend_help")),
     field(key, "options_key", say("options_key_help")),
-    el("pre", { id: "command" }, keyCommand()),
+    el("pre", { id: "command", dir: "ltr" }, keyCommand()),
   );
   const sections = [
     server,
@@ -34,7 +46,33 @@ export function settingsForm(now: Settings): Form {
     radios("private", "options_private", PRIVATES, now.privateHosts),
     el("p", { class: "note" }, say("options_never_sent")),
   ];
-  return { sections, values: () => values(now, backend, key) };
+  return { sections, pointing: pointing(now), values: (newest) => values(newest, backend, key) };
+}
+
+function pointing(now: Settings): HTMLElement[] {
+  const hover = el("input", { type: "checkbox", id: "hover", checked: now.hover });
+  const { least, most } = DWELL_MS;
+  const limits = { min: String(least), max: String(most), step: "50", required: true };
+  const dwell = text("dwell", String(now.dwellMs), "number", limits);
+  const modifiers = MODIFIERS.map((value) =>
+    el("option", { value, selected: value === now.modifier }, say(`options_modifier_${value}`)),
+  );
+  return [
+    el(
+      "fieldset",
+      {},
+      el("legend", {}, say("options_hover")),
+      el("label", { class: "choice" }, hover, el("span", {}, say("options_hover_on"))),
+      field(dwell, "options_dwell", say("options_dwell_help")),
+      el(
+        "div",
+        { class: "field" },
+        el("label", { for: "modifier" }, say("options_modifier")),
+        el("select", { id: "modifier" }, ...modifiers),
+      ),
+    ),
+    radios("flagged", "options_flagged", FLAGGED, now.flagged),
+  ];
 }
 
 function values(now: Settings, backend: HTMLInputElement, key: HTMLInputElement): Settings {
@@ -45,7 +83,20 @@ function values(now: Settings, backend: HTMLInputElement, key: HTMLInputElement)
     point: chosen("point", POINTS, now.point),
     send: chosen("send", SENDS, now.send),
     privateHosts: chosen("private", PRIVATES, now.privateHosts),
+    hover: input("hover")?.checked ?? now.hover,
+    dwellMs: dwellOf(input("dwell")?.valueAsNumber ?? now.dwellMs, now),
+    modifier: MODIFIERS.find((value) => value === input("modifier")?.value) ?? now.modifier,
+    flagged: chosen("flagged", FLAGGED, now.flagged),
   };
+}
+
+function input(id: string): HTMLInputElement | null {
+  return document.querySelector<HTMLInputElement>(`#${id}`);
+}
+
+function dwellOf(typed: number, now: Settings): number {
+  const isInside = typed >= DWELL_MS.least && typed <= DWELL_MS.most;
+  return isInside ? typed : now.dwellMs;
 }
 
 /** What makes a key on the server that works from this very installation. */
@@ -54,8 +105,13 @@ function keyCommand(): string {
   return `pinclip keys create ${what} --origin ${location.origin}`;
 }
 
-function text(id: string, value: string, type: string): HTMLInputElement {
-  const plain = { autocomplete: "off", spellcheck: "false" };
+function text(
+  id: string,
+  value: string,
+  type: string,
+  more: Record<string, string | boolean> = {},
+): HTMLInputElement {
+  const plain = { autocomplete: "off", spellcheck: "false", ...more };
   return el("input", { id, type, value, ...plain, "aria-describedby": `${id}-help` });
 }
 

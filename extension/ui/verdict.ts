@@ -4,6 +4,7 @@
  *     ▲ Likely AI                 shape, words and colour
  *     About 3 in 100 real ...     the error rate, or what the verdict does not show
  *     > Why                       reasons, warnings, which bytes, model and date
+ *     > Report a mistake          see report.ts
  *
  * A card under way and one that failed have no verdict's colour or shape.
  */
@@ -19,35 +20,40 @@ import {
   warningWords,
 } from "../lib/words";
 import { el } from "./dom";
+import { type Reporting, reporting } from "./report";
 
 /** What a card offers where the user can do something about a failure. */
 export interface Remedies {
   allowHost(check: Check, origin: string): void;
   allowPrivate(check: Check): void;
+  allowCookies(check: Check): void;
   mayAskForPrivate: boolean;
 }
 
-export function card(check: Check, remedies: Remedies): HTMLElement {
+export function card(check: Check, remedies: Remedies, to: Reporting): HTMLElement {
   const article = el("article", {
     class: "card",
     "data-check": check.id,
     "data-stage": check.stage,
+    "aria-labelledby": `title-${check.id}`,
+    // It takes the focus when it is drawn anew under it, or asked for.
+    tabindex: "-1",
   });
-  article.append(...body(check, remedies));
+  article.append(...body(check, remedies, to));
   return article;
 }
 
 /** What a card says in one breath, for a screen reader. */
-export function announcement(check: Check): string {
+export function announcement(check: Pick<Check, "title" | "view" | "error">): string {
   if (check.view) {
     return `${check.title}: ${verdictWords(check.view.verdict)}. ${mainSentence(check.view)}`;
   }
   return check.error ? `${check.title}: ${errorWords(check.error)}` : "";
 }
 
-function body(check: Check, remedies: Remedies): Node[] {
-  const title = el("h3", { class: "title" }, check.title);
-  if (check.view) return [title, ...verdict(check.view)];
+function body(check: Check, remedies: Remedies, to: Reporting): Node[] {
+  const title = el("h3", { class: "title", id: `title-${check.id}` }, check.title);
+  if (check.view) return [title, ...verdict(check.view), ...reporting(check, to)];
   if (check.error) return [title, ...failure(check, check.error, remedies)];
   const stage = say(`stage_${check.stage}` as MessageName);
   return [title, el("p", { class: "stage" }, el("span", { class: "spinner" }), stage)];
@@ -74,6 +80,8 @@ export function detailLines(view: View): string[] {
     browser: "view_from_browser",
     server: "view_from_server",
     lookup: "view_from_lookup",
+    capture: "view_from_capture",
+    here: "view_from_here",
   };
   return [
     ...view.reasons.map((reason) => reason.text),
@@ -102,14 +110,22 @@ function failure(check: Check, error: NonNullable<Check["error"]>, remedies: Rem
 function remedy(check: Check, error: NonNullable<Check["error"]>, remedies: Remedies): Node[] {
   const { origin } = error;
   if (origin) {
-    const click = () => remedies.allowHost(check, origin);
-    return [el("button", { type: "button", click }, say("allow_host", new URL(origin).host))];
+    const words = say("allow_host", new URL(origin).host);
+    return [button(words, () => remedies.allowHost(check, origin))];
   }
-  if (error.code === "private_address" && check.source && remedies.mayAskForPrivate) {
-    const click = () => remedies.allowPrivate(check);
-    return [el("button", { type: "button", click }, say("allow_private"))];
+  if (check.source === null) return [];
+  if (error.code === "private_address" && remedies.mayAskForPrivate) {
+    return [button(say("allow_private"), () => remedies.allowPrivate(check))];
+  }
+  if (error.code === "fetch_forbidden") {
+    const help = el("p", { class: "help" }, say("allow_cookies_help"));
+    return [button(say("allow_cookies"), () => remedies.allowCookies(check)), help];
   }
   return [];
+}
+
+function button(words: string, click: () => void): HTMLElement {
+  return el("button", { type: "button", click }, words);
 }
 
 /* Numbers as the user's language writes them */

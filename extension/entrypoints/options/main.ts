@@ -1,53 +1,133 @@
-/** The options page: settings, the connection test, and what left this browser today. */
+/**
+ * The options page: settings, the connection test, what it may see, what is kept and was sent.
+ *
+ *     form     -> Save: checked by the browser, then stored; Test asks the server that is typed
+ *     lists    -> what this extension was let into, see hosts_list.ts
+ *     kept     -> Forget: all of this browser but the settings; scans of the server by their ids
+ *     sent     -> what left this browser today
+ */
 import { browser } from "wxt/browser";
-import { listSent, loadSettings, type Sent, saveSettings } from "../../lib/store";
+import {
+  forgetAll,
+  listScans,
+  listSent,
+  loadSettings,
+  type Sent,
+  type Settings,
+  saveSettings,
+} from "../../lib/store";
 import { say } from "../../lib/words";
 import { byId, el, speak } from "../../ui/dom";
+import { lists } from "../../ui/hosts_list";
 import { settingsForm, testAndTell } from "../../ui/settings_form";
 import { kilobytes } from "../../ui/verdict";
+
+/** Most scans that are listed: newest first, the others go by their age on the server. */
+const SCANS_SHOWN = 50;
 
 async function start(): Promise<void> {
   speak(browser.i18n.getUILanguage(), browser.i18n.getMessage("@@bidi_dir"));
   document.title = say("options_title");
-  const { sections, values } = settingsForm(await loadSettings());
+  const title = el("h1", {}, say("options_title"));
+  byId("app").replaceChildren(
+    el("main", {}, title, form(await loadSettings()), ...(await lists()), ...kept(), ...sent()),
+  );
+  await Promise.all([drawScans(), drawSent()]);
+}
+
+function form(now: Settings): HTMLElement {
+  const { sections, pointing, values } = settingsForm(now);
   const save = async (event: Event) => {
     event.preventDefault();
-    await saveSettings(values());
+    await saveSettings(values(await loadSettings()));
     byId("finding").textContent = say("options_saved");
   };
   const test = async () => {
-    await testAndTell(values());
+    await testAndTell(values(await loadSettings()));
     await drawSent();
   };
-  const form = el("form", { submit: (event) => void save(event) }, ...sections);
-  form.append(
+  return el(
+    "form",
+    { submit: (event) => void save(event) },
+    ...sections,
+    ...pointing,
     el("button", { type: "submit", class: "primary" }, say("options_save")),
     el("button", { type: "button", id: "test", click: () => void test() }, say("options_test")),
     el("p", { id: "finding", role: "status" }),
   );
-  byId("app").replaceChildren(
-    el("main", {}, el("h1", {}, say("options_title")), form, sentSection()),
-  );
-  await drawSent();
 }
 
-function sentSection(): HTMLElement {
-  return el("section", { id: "sent" }, el("h2", {}, say("sent_title")), el("ul", { id: "rows" }));
+/* What is kept */
+
+function kept(): HTMLElement[] {
+  const click = async () => {
+    await forgetAll();
+    byId("kept-news").textContent = say("kept_forgotten");
+    await Promise.all([drawScans(), drawSent()]);
+  };
+  return [
+    el("h2", {}, say("kept_title")),
+    el("p", {}, say("kept_here")),
+    el("button", { type: "button", id: "forget", click: () => void click() }, say("kept_forget")),
+    el("p", { id: "kept-news", role: "status" }),
+    el("section", { id: "scans" }),
+  ];
+}
+
+/** The scans that this browser had made, and how who runs the server erases them. */
+async function drawScans(): Promise<void> {
+  const scans = (await listScans()).slice(0, SCANS_SHOWN);
+  const title = el("h2", {}, say("scans_title"));
+  if (scans.length === 0) {
+    byId("scans").replaceChildren(title, el("p", {}, say("scans_none")));
+    return;
+  }
+  const rows = scans.map(({ id, at }) =>
+    el("li", {}, el("code", { dir: "ltr" }, id), ` ${timeOf(at)}`),
+  );
+  const commands = eraseCommands(scans).join("\n");
+  byId("scans").replaceChildren(
+    title,
+    el("ul", {}, ...rows),
+    el("p", {}, say("scans_help")),
+    el("pre", { dir: "ltr" }, commands),
+  );
+}
+
+/** One command for each server: curl reads a list in braces. */
+function eraseCommands(scans: { id: string; backend: string }[]): string[] {
+  const key = '-H "Authorization: Bearer $PINCLIP_API_KEY"';
+  return [...new Set(scans.map((scan) => scan.backend))].map((backend) => {
+    const ids = scans.filter((scan) => scan.backend === backend).map((scan) => scan.id);
+    return `curl -X DELETE ${key} "${backend}/v1/scans/{${ids.join(",")}}"`;
+  });
+}
+
+/* What left */
+
+function sent(): HTMLElement[] {
+  return [el("section", { id: "sent" }, el("h2", {}, say("sent_title")), el("ul", { id: "rows" }))];
 }
 
 async function drawSent(): Promise<void> {
-  const rows = (await listSent(Date.now())).map((sent) => el("li", {}, rowWords(sent)));
+  const rows = (await listSent(Date.now())).map((one) => el("li", {}, rowWords(one)));
   byId("rows").replaceChildren(...(rows.length > 0 ? rows : [el("li", {}, say("sent_none"))]));
 }
 
-function rowWords(sent: Sent): string {
+function rowWords(one: Sent): string {
   const what = {
     prefix: () => say("sent_prefix"),
-    bytes: () => say("sent_bytes", kilobytes(sent.bytes)),
+    bytes: () => say("sent_bytes", kilobytes(one.bytes)),
     url: () => say("sent_url"),
+    model: () => say("sent_model"),
     test: () => say("sent_test"),
-  }[sent.what]();
-  return say("sent_row", new Date(sent.at).toLocaleTimeString(), what, sent.to);
+    report: () => say("sent_report"),
+  }[one.what]();
+  return say("sent_row", new Date(one.at).toLocaleTimeString(), what, one.to);
+}
+
+function timeOf(at: number): string {
+  return new Date(at).toLocaleString();
 }
 
 void start();

@@ -11,7 +11,7 @@ async function start(): Promise<void> {
   const { sections, values } = settingsForm(await loadSettings());
   const finish = async (event: Event) => {
     event.preventDefault();
-    const settings = { ...values(), isSetUp: true };
+    const settings = { ...values(await loadSettings()), isSetUp: true };
     await saveSettings(settings);
     byId("done").textContent = say("welcome_done");
     await testAndTell(settings);
