@@ -1,6 +1,7 @@
 """Writes the model as ONNX: `pinclip export -o model.onnx`.
 
     weights -> torch (adapter merged, head behind the tower) -> ONNX -> compared -> model.onnx
+                                                     --small: packed.py ^
 
     images (B, 3, 224, 224) float32      what preprocess.prepare makes of B pictures
     outputs (B, K) float32               the score's logit, then one for each slice
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import numpy as np
 
+from .packed import pack
 from .weights import SIZE, Weights, WeightsError, named, open_weights
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"{options.output.parent} is no folder: make it first.", USAGE)
     try:
         weights = open_weights(named(options.weights))
-        export(weights, options.output)
+        export(weights, options.output, is_small=options.small)
     except WeightsError as error:
         return _refuse(str(error), CONFIG)
     except OSError as error:
@@ -56,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def export(weights: Weights, path: Path) -> None:
+def export(weights: Weights, path: Path, *, is_small: bool = False) -> None:
     """Write `weights` as one ONNX file; a file that is there is replaced when all is done.
 
-    Raises RuntimeError if onnxruntime does not give what torch gives, OSError if the file cannot
-    be written.
+    `is_small`: in as few bits as the weights ship in; the outputs are the same. Raises RuntimeError
+    if onnxruntime does not give what torch gives, OSError if the file cannot be written.
     """
     import onnxscript  # noqa: F401 - torch wants it late; without it, say so before the work
     import torch
@@ -78,6 +80,8 @@ def export(weights: Weights, path: Path) -> None:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program.")
     program.model.metadata_props.update(properties(weights))
+    if is_small:
+        pack(program.model, weights.base())
     publish(program, module, path)
 
 
@@ -150,6 +154,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="where to, such as m.onnx"
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="a quarter of the size, the same outputs: for browsers (see PINCLIP_ONNX)",
     )
     parser.add_argument(
         "--weights",

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
@@ -176,7 +177,9 @@ def create_app(
     desks = {
         "desk": desk,
         "batch_desk": BatchDesk(batches=SqlBatches(database, bell=bell), scans=desk),
-        "model_desk": ModelDesk(workers=board),
+        "model_desk": ModelDesk(
+            workers=board, onnx=Path(settings.onnx).expanduser() if settings.onnx else None
+        ),
         **_desks_of_rows(settings, database, desk, sql=sql, disputes=disputes),
         **_desks_of_doors(settings, desk, callers=authenticator, counted=counted),
     }

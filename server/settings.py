@@ -49,6 +49,9 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     retention_days: int = 190
     """Days after which a final scan is erased with all that tells of it, unless its appeal is open;
     0: never."""
+    onnx: str = ""
+    """File that `pinclip export --small` wrote, for browsers that judge by themselves; empty:
+    none is given."""
     pictrs_on_failure: OnFailure = OnFailure.ACCEPT
     """What pict-rs hears of an image without a verdict: accept or reject."""
     trace_endpoint: str = ""

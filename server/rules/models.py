@@ -2,6 +2,7 @@
 
     beats of live workers   -->  one entry a model and way of running it, with its workers
     papers of its weights   -->  the model card, and the gate report
+    the file of the owner   -->  the model itself, for those who judge without us
 
 A model that no live worker has does not exist here (model_unknown): a list of what could be
 installed would not say what judges. Knows nothing of HTTP or Redis.
@@ -12,12 +13,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+import anyio
 import msgspec
+import structlog
 
 from sdk.codes import ProblemCode
 from sdk.wire import ModelInfo, ModelList
+from server import model_file
+from server.model_file import OnnxFacts
 from server.refused import Refused
 from worker.contract import Papers, WorkerBeat
 
@@ -25,6 +31,8 @@ from .caller import Caller
 from .scans import need_reading
 
 NAME_SHOWN = 64
+EXPORT = "`pinclip export --small -o FILE` writes one, and PINCLIP_ONNX names it to the server."
+_log = structlog.get_logger(__name__)
 
 
 class Workers(Protocol):
@@ -44,6 +52,8 @@ class ModelDesk:
     """What these rules work with."""
 
     workers: Workers
+    onnx: Path | None = None
+    """Where the owner has put what `pinclip export --small` wrote; None: nowhere."""
 
 
 async def listing(*, caller: Caller, desk: ModelDesk) -> ModelList:
@@ -79,6 +89,26 @@ async def gate_report(model_id: str, *, caller: Caller, desk: ModelDesk) -> dict
         ) from error
 
 
+async def onnx(model_id: str, *, caller: Caller, desk: ModelDesk) -> OnnxFacts:
+    """Return the file of the model; raises Refused or Unavailable.
+
+    A file of other weights is not given: what it says is not what the workers here would say.
+    """
+    need_reading(caller)
+    model = await _live(model_id, desk)
+    facts = await _readable(desk.onnx) if desk.onnx else None
+    if facts is None:
+        raise Refused(
+            ProblemCode.NOT_FOUND, f"This server has no file of the model {model.id}: {EXPORT}"
+        )
+    if facts.weights_sha256 != model.weights_sha256:
+        raise Refused(
+            ProblemCode.NOT_FOUND,
+            f"The file of PINCLIP_ONNX is of other weights than the model {model.id}: {EXPORT}",
+        )
+    return facts
+
+
 def models(beats: Iterable[WorkerBeat]) -> Sequence[ModelInfo]:
     """Return one entry a model and way of running it, those of most workers first. Pure."""
     counts = Counter(
@@ -94,6 +124,14 @@ def models(beats: Iterable[WorkerBeat]) -> Sequence[ModelInfo]:
     )
     found = [msgspec.structs.replace(model, workers=count) for model, count in counts.items()]
     return sorted(found, key=lambda model: (-model.workers, msgspec.structs.astuple(model)[:5]))
+
+
+async def _readable(path: Path) -> OnnxFacts | None:
+    try:
+        return await anyio.to_thread.run_sync(model_file.read, path)
+    except (OSError, ValueError) as error:
+        _log.warning("onnx_unreadable", detail=str(error))
+        return None
 
 
 async def _live(model_id: str, desk: ModelDesk) -> ModelInfo:

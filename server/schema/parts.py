@@ -12,6 +12,7 @@ JSON = "application/json"
 TEXT = "text/plain"
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
+BYTES = "application/octet-stream"
 
 SHA256 = "^[0-9a-fA-F]{64}$"
 TEXTUAL = "^[^\\u0000]*$"
@@ -315,5 +316,7 @@ LINKS: dict[str, Json] = {
             },
         },
     },
-    "models": _links("model_id", "$response.body#/data/0/id", "getModel", "getGateReport"),
+    "models": _links(
+        "model_id", "$response.body#/data/0/id", "getModel", "getGateReport", "getModelFile"
+    ),
 }

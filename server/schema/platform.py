@@ -6,7 +6,7 @@ from sdk.codes import ProblemCode
 from sdk.wire import ErrorFacts, Health, KeyFacts, ModelInfo, ModelList, Scope
 from server.rules.compat import Moderation, Vetting
 
-from .parts import TEXT
+from .parts import BYTES, TEXT
 from .shape import Answer, Operation
 
 _READERS = (Scope.SCAN, Scope.READ)
@@ -44,6 +44,24 @@ OPERATIONS = (
         scopes=_READERS,
         parameters=("model_id",),
         answers={200: Answer("The report, as `pinclip gate --json` wrote it.")},
+        problems=(ProblemCode.MODEL_UNKNOWN, ProblemCode.NOT_FOUND),
+    ),
+    Operation(
+        method="get",
+        path="/v1/models/{model_id}/onnx",
+        id="getModelFile",
+        tag="models",
+        summary="Get a model's file",
+        description="ONNX, with preprocessing, calibration and thresholds in its metadata. One "
+        "`Range` of it may be asked for. Whoever runs the server names the file by PINCLIP_ONNX.",
+        scopes=_READERS,
+        parameters=("model_id", "If-None-Match"),
+        answers={
+            200: Answer("The file.", None, ("ETag", "Cache-Control"), media_type=BYTES),
+            206: Answer("That range.", None, ("ETag", "Cache-Control"), media_type=BYTES),
+            304: Answer("You have it.", None, ("ETag", "Cache-Control"), media_type=None),
+            416: Answer("No such bytes.", None, ("ETag", "Cache-Control"), media_type=None),
+        },
         problems=(ProblemCode.MODEL_UNKNOWN, ProblemCode.NOT_FOUND),
     ),
     Operation(

@@ -47,6 +47,7 @@ PUBLIC = {
     "listModels",
     "getModel",
     "getGateReport",
+    "getModelFile",
     "getKey",
     "createModeration",
 }

@@ -129,6 +129,7 @@ def test_operation_ids_are_those_of_the_first_version() -> None:
         "getKey",
         "getMetrics",
         "getModel",
+        "getModelFile",
         "getReadiness",
         "getReceipt",
         "getScan",
