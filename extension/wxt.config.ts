@@ -21,6 +21,7 @@ export default defineConfig({
   targetBrowsers: ["chrome", "firefox"],
   manifestVersion: 3,
   imports: false,
+  vite: () => ({ worker: { format: "es" } }), // the thread of local/ is a module
   manifest: ({ browser }) => ({
     name: "__MSG_extension_name__",
     description: "__MSG_extension_description__",
@@ -58,7 +59,7 @@ export default defineConfig({
             },
           },
         }
-      : { minimum_chrome_version: "120" }),
+      : { minimum_chrome_version: "123" }),
   }),
   zip: {
     artifactTemplate: "{{name}}-{{version}}-{{browser}}.zip",

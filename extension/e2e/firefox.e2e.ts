@@ -2,6 +2,7 @@
  * The walk in a real Firefox, as far as it can be driven, by WebDriver BiDi: no geckodriver is needed.
  *
  *     first run -> key -> a file, its verdict -> a watched site: the pointer on an image, its verdict
+ *               -> the whole page -> a mistake is reported, and found by the API
  *
  * What no driver reaches is left to people: the browser's own question for a host (the profile is
  * given the answer, as Firefox keeps it), its menu, the shortcut, and what is inside the chip.
@@ -22,6 +23,7 @@ const FIREFOX = process.env.FIREFOX ?? "/usr/bin/firefox-esr";
 const BUILT = resolve(import.meta.dirname, "../.output/firefox-mv3");
 /** Firefox gives each installation an id by chance; this one is set, so that it is known. */
 const ID = "0e1d2c3b-4a59-4687-8796-a5b4c3d2e1f0";
+const FOLDER = process.env.SCREENSHOTS;
 const NAME = "pinclip@pinclip.invalid";
 /** A name that the profile finds on loopback. */
 const SITE = "site.example";
@@ -29,7 +31,7 @@ const SAID_WITHIN_MS = 20_000;
 
 const skip = existsSync(FIREFOX) ? false : `no Firefox at ${FIREFOX}: set FIREFOX`;
 
-test("Firefox: first run, key, a file, a watched site", { skip }, async (context) => {
+test("Firefox: first run, key, a file, a watched site, a report", { skip }, async (context) => {
   const [system, pictures] = await Promise.all([startSystem(), startPictures()]);
   context.after(() => Promise.all([system.stop(), pictures.stop()]));
   const browser = await startFirefox(context);
@@ -53,7 +55,25 @@ test("Firefox: first run, key, a file, a watched site", { skip }, async (context
   const image = await page.waitForSelector("img");
   await image?.hover();
   await said(popup, `${SITE}:${pictures.port}`);
-  await until(async () => (await page.$$("html > *")).length === 3, "the chip is not in the page");
+  await until(
+    async () => (await page.$$("html > *")).length === 3,
+    () => "no chip",
+  );
+  if (FOLDER) await page.screenshot({ path: join(FOLDER, "firefox-chip.png") });
+
+  await page.bringToFront();
+  await press(popup, "#sweep:enabled");
+  await said(popup, "This page: 1 of 1 images checked, 1 flagged.");
+  await press(popup, ".report input[value=not_ai]");
+  await press(popup, ".report button");
+  await said(popup, "Your server keeps your report: “No AI made it”.");
+  const headers = { Authorization: `Bearer ${system.makeSecret("read")}` };
+  const answer = await fetch(`${system.url}/v1/feedback`, { headers });
+  const { data } = (await answer.json()) as { data: { label: string }[] };
+  assert.deepEqual(
+    data.map(({ label }) => label),
+    ["not_ai"],
+  );
 });
 
 async function startFirefox(context: TestContext): Promise<Browser> {
@@ -88,6 +108,12 @@ async function opened(browser: Browser, name: string): Promise<Page> {
   return page;
 }
 
+/** A press of a button of a page that is not in front, where Firefox moves no mouse. */
+async function press(page: Page, button: string): Promise<void> {
+  await page.waitForSelector(button);
+  await page.$eval(button, (found) => (found as HTMLElement).click());
+}
+
 async function type(page: Page, field: string, text: string): Promise<void> {
   await page.$eval(
     field,
@@ -100,14 +126,18 @@ async function type(page: Page, field: string, text: string): Promise<void> {
 
 /** Puppeteer's own waiting makes functions of text, which the pages' content policy refuses. */
 async function said(page: Page, words: string): Promise<void> {
-  const text = () => page.evaluate(() => document.querySelector("main")?.textContent ?? "");
-  await until(async () => (await text()).includes(words), `${JSON.stringify(words)} was not said`);
+  let text = "";
+  const isSaid = async () => {
+    text = await page.evaluate(() => document.querySelector("main")?.textContent ?? "");
+    return text.includes(words);
+  };
+  await until(isSaid, () => `${JSON.stringify(words)} was not said in: ${text}`);
 }
 
-async function until(isSo: () => Promise<boolean>, otherwise: string): Promise<void> {
+async function until(isSo: () => Promise<boolean>, otherwise: () => string): Promise<void> {
   const end = Date.now() + SAID_WITHIN_MS;
   while (!(await isSo())) {
-    assert.ok(Date.now() < end, otherwise);
+    assert.ok(Date.now() < end, otherwise());
     await new Promise((done) => setTimeout(done, 200));
   }
 }

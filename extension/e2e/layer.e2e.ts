@@ -370,6 +370,19 @@ test("a modal dialog in a shadow tree is found too", { skip }, async () => {
   await one.until("hostsParent", (parent) => parent === "dialog");
 });
 
+test("a dialog that is taken away takes nothing with it", { skip }, async () => {
+  const one = await staged(`${PAGE}<dialog id="d">${IMAGE.replace('"a"', '"b"')}</dialog>`);
+  await one.page.evaluate("d.showModal()");
+  await one.act("show", "#b", LIKELY);
+  await one.until("hostsParent", (parent) => parent === "dialog");
+
+  await one.page.evaluate("d.remove()");
+  await one.act("show", "#a", LIKELY);
+
+  assert.equal(await one.act("hostsParent"), "html");
+  assert.ok(await one.act("isOnTop"));
+});
+
 test("a page cannot read, move, press or silently remove what we say", { skip }, async () => {
   const one = await staged(PAGE);
   await one.act("show", "#a", LIKELY);
@@ -491,10 +504,7 @@ test("flagged images are dimmed or covered, and no others", { skip }, async () =
 
 /* What it costs */
 
-const IMAGES = Array.from(
-  { length: 500 },
-  (_, n) => `<img src="${n}.png" width="200" height="150">`,
-);
+const IMAGES = Array.from({ length: 500 }, () => `<img src="a.png" width="200" height="150">`);
 const WALL = `<!doctype html><body style="margin: 0">${IMAGES.join(" ")}`;
 
 test("500 images are scrolled without a shift, and what that costs is printed", {

@@ -33,6 +33,8 @@ let [wall, site]: [Wall?, Site?] = [];
 /** A page of the extension. */
 let own: Page;
 let count = 0;
+/** Have the first key used again. */
+let keptKey: () => Promise<void>;
 
 before(async () => {
   if (skip) return;
@@ -45,6 +47,8 @@ before(async () => {
   ]);
   relay = await startRelay(system.url);
   own = await setUp({ ...system, url: relay.url }, browser, [WALL, LATER].map(patternOf));
+  const { settings } = await local();
+  keptKey = () => change({ key: (settings as { key: string }).key });
 });
 afterEach(async () => {
   if (skip) return;
@@ -114,21 +118,21 @@ test("a Referer that an ended worker has left is gone once it is back", { skip }
 /* The server */
 
 test("a key that was revoked is named", { skip }, async (context) => {
-  context.after(() => useKey());
+  context.after(keptKey);
   const secret = await useKey();
-  system?.run("keys", "revoke", newestKey(system.run("keys", "list", "--json")));
+  system?.run("keys", "revoke", (await factsOf(secret)).id);
   await until(
-    () => statusOf(secret),
-    (status) => status === 401,
-    60_000,
+    () => factsOf(secret),
+    ({ status }) => status === 401,
   );
 
   assert.equal(await failure(), "key_revoked");
 });
 
 test("too many requests are named, and not waited for", { skip }, async (context) => {
-  context.after(() => useKey());
-  await useKey("--rate", "1/min"); // the one is what finds out whether the key works
+  context.after(keptKey);
+  await useKey("--rate", "1/min");
+  await hovered(() => true);
 
   assert.equal(await failure(), "rate_limited");
 });
@@ -202,6 +206,15 @@ test("a host that wants to know who asks is told so only after a yes to this ima
   const again = (await checks("user")).find((one) => one.title === "site.example");
   assert.deepEqual([again?.stage, again?.view?.verdict], ["done", "likely_ai"]);
   assert.equal(cookies("/private/").at(-1), "reader=1");
+});
+
+test("what was found on a page goes with the page", { skip }, async () => {
+  await swept("hotlink");
+  await until(sweeps, (rows) => rows.length === 1);
+
+  await browser?.context.pages().at(-1)?.reload();
+
+  await until(sweeps, (rows) => rows.length === 0);
 });
 
 test("a canvas is judged by a picture of the screen, once the user has called us", {
@@ -425,6 +438,13 @@ async function checks(how?: string): Promise<Check[]> {
   return rows.filter((row) => how === undefined || row.how === how);
 }
 
+async function sweeps(): Promise<string[]> {
+  const all = await own.evaluate(() =>
+    (globalThis as unknown as Own).chrome.storage.session.get(null),
+  );
+  return Object.keys(all).filter((name) => name.startsWith("sweep:"));
+}
+
 async function forget(): Promise<void> {
   await own.evaluate(() => (globalThis as unknown as Own).chrome.storage.session.clear());
 }
@@ -462,31 +482,21 @@ async function useKey(...limits: string[]): Promise<string> {
   const said = system?.run(...words.split(" "), browser?.origin ?? "", ...limits) ?? "";
   const [secret = ""] = said.match(/pk_[0-9A-Za-z]+/) ?? [];
   await until(
-    () => statusOf(secret),
-    (status) => status !== 401,
+    () => factsOf(secret),
+    ({ status }) => status === 200,
   );
   await change({ key: secret });
   return secret;
 }
 
-/** Ids are in the order of their making. */
-function newestKey(list: string): string {
-  const ids = list
-    .trim()
-    .split("\n")
-    .map((line) => (JSON.parse(line) as { id: string }).id);
-  return ids.sort().at(-1) ?? "";
-}
-
-/** What the server says to this key. */
-async function statusOf(key: string): Promise<number> {
+/** What the server says to this key, and of it. */
+async function factsOf(key: string): Promise<{ status: number; id: string }> {
   return own.evaluate(
     async ([url, secret]) => {
       const headers = { Authorization: `Bearer ${secret}` };
-      return fetch(`${url}/v1/lookups/range/00000`, { headers }).then(
-        (answer) => answer.status,
-        () => 0,
-      );
+      const answer = await fetch(`${url}/v1/key`, { headers }).catch(() => null);
+      const { id = "" } = answer ? ((await answer.json()) as { id?: string }) : {};
+      return { status: answer?.status ?? 0, id };
     },
     [relay?.url, key] as const,
   );

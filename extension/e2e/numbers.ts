@@ -90,6 +90,7 @@ async function knownImages({ system, browser, wall, own }: Setting): Promise<Row
   await page.close();
   return [
     [`hover to badge, known image, less the dwell: median of ${HOVERS}`, median(ms), "ms"],
+    ["... fastest", Math.min(...ms), "ms"],
     ["... slowest", Math.max(...ms), "ms"],
     ["... read the bytes, hash them", await spent(own, "getting", "asking"), "ms"],
     ["... look it up", await spent(own, "asking", "done"), "ms"],
@@ -195,7 +196,12 @@ async function manyImages({ browser, wall, own }: Setting): Promise<Row[]> {
   wall.page("many", `<div style="width:920px">${all.join("")}</div>`);
   wall.page("blank", "left");
   const bare = await opened({ browser, site: BARE }, "many");
-  const { page, world } = await opened({ browser }, "many");
+  const { page } = await opened({ browser }, "many");
+  await left(page);
+  // The same page was there before, and nothing of ours in it: what it leaves by itself.
+  const before = await heapOf(page);
+  await page.goto(`${SITE}/many`, { timeout: LOADED_WITHIN_MS });
+  const { devtools } = await inside(page, browser.origin);
   const began = performance.now();
   await sweptWhole(own, page);
   const sweepS = (performance.now() - began) / 1000;
@@ -203,11 +209,17 @@ async function manyImages({ browser, wall, own }: Setting): Promise<Row[]> {
   let shift = 0;
   for (let round = 0; round < ROUNDS; round++) {
     costs.bare.push((await scrolled(bare.page, bare.world.devtools)).ms);
-    const { ms, shifted } = await scrolled(page, world.devtools);
+    const { ms, shifted } = await scrolled(page, devtools);
     costs.ours.push(ms);
     shift = Math.max(shift, shifted);
   }
-  const left = { bare: await heapLeft(bare.page), ours: await heapLeft(page) };
+  await devtools.detach();
+  await left(page);
+  const after = await heapOf(page);
+  await page.goto(`${SITE}/many`, { timeout: LOADED_WITHIN_MS });
+  await sweptWhole(own, page);
+  await left(page);
+  const again = await heapOf(page);
   await Promise.all([bare.page.close(), page.close()]);
   return [
     ["sweep over 500 images, all unknown", sweepS, "s"],
@@ -215,9 +227,10 @@ async function manyImages({ browser, wall, own }: Setting): Promise<Row[]> {
     ["... with 500 verdicts", median(costs.ours), "ms/s"],
     ["... added", median(costs.ours) - median(costs.bare), "ms/s"],
     ["... layout shift", shift, ""],
-    ["heap once left, without the extension", left.bare, "kB"],
-    ["... with it", left.ours, "kB"],
-    ["... more", (left.ours / left.bare - 1) * 100, "%"],
+    ["heap once that page was left, before it was swept", before, "kB"],
+    ["... once it was left with 500 verdicts (the script is compiled now)", after, "kB"],
+    ["... once it was left so again", again, "kB"],
+    ["... more than the first time", (again / after - 1) * 100, "%"],
   ];
 }
 
@@ -247,7 +260,8 @@ async function scrolled(
     scrollTo(0, 0);
   }`);
   await page.mouse.move(960, 300); // beside the images: nothing is asked
-  await devtools.send("Performance.enable");
+  // The thread's own time: what other programs do meanwhile does not count.
+  await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
   await sleep(500);
   const busy = async () => {
     const { metrics } = await devtools.send("Performance.getMetrics");
@@ -260,12 +274,18 @@ async function scrolled(
     await sleep(16);
   }
   const ms = ((await busy()) - before) / SCROLL_S;
+  await devtools.send("Performance.disable");
   return { ms, shifted: (await page.evaluate("shifted")) as number };
 }
 
-/** The heap of a page's process once the page was left for an empty one, in kB. */
-async function heapLeft(page: Page): Promise<number> {
-  await page.goto(page.url().replace("/many", "/blank"));
+/** Go to an empty page, for good: a page that is replaced is not put aside for going back. */
+async function left(page: Page): Promise<void> {
+  await page.evaluate("location.replace('/blank')");
+  await page.waitForURL("**/blank");
+}
+
+/** The heap of a page's process, in kB, rid of what nobody holds. */
+async function heapOf(page: Page): Promise<number> {
   const devtools = await page.context().newCDPSession(page);
   await devtools.send("Performance.enable");
   for (let times = 0; times < 3; times++) {
@@ -273,6 +293,7 @@ async function heapLeft(page: Page): Promise<number> {
     await sleep(200);
   }
   const { metrics } = await devtools.send("Performance.getMetrics");
+  await devtools.detach();
   return (metrics.find(({ name }) => name === "JSHeapUsedSize")?.value ?? Number.NaN) / 1000;
 }
 
@@ -311,6 +332,8 @@ async function measured(
   const browser = await startBrowser(hosts, { granted: [`${SITE}/*`] });
   try {
     const own = await setUp(system, browser, [`${SITE}/*`], { dwellMs: DWELL_MS });
+    // A page of the extension that draws nothing: an open panel would count too.
+    await own.goto(`${browser.origin}/LICENSES.txt`);
     const rows: Row[] = [];
     for (const measure of measures)
       rows.push(...print(await measure({ system, browser, wall, own })));

@@ -98,6 +98,7 @@ async function connectionTestNamesTheLikelyCause(): Promise<void> {
   await options.getByLabel("Address", { exact: true }).fill("http://127.0.0.1:9");
   await options.getByRole("button", { name: "Test the connection" }).click();
   await options.getByText("Nothing answers on your own machine").waitFor();
+  await inspected(options, "options");
   await options.close();
 }
 
@@ -190,15 +191,12 @@ async function thePointerChecksAnImage(): Promise<void> {
   await panel.close();
   await page.bringToFront();
   await look(({ chips }) => chips[0]?.look === "likely_ai");
-  await keptInColours(page, "chip");
-  const [chip] = (await look(({ chips }) => chips.length === 1)).chips;
-  assert.ok(chip);
-  await page.mouse.click(chip.x + chip.width / 2, chip.y + chip.height / 2);
-
+  // The pointer is still there, so the card opens by itself.
   await look(({ card }) => card?.includes("About 3 in 100 real photos") ?? false);
   await keptInColours(page, "card");
   await page.keyboard.press("Escape");
-  await look(({ card }) => card === null);
+  await look(({ card, chips }) => card === null && chips.length === 1);
+  await keptInColours(page, "chip");
   await page.close();
 }
 
@@ -312,13 +310,14 @@ interface Menus {
 async function settingsListWhatLeft(): Promise<void> {
   const options = await opened("options.html");
 
-  const rows = await options.locator("#rows li").allInnerTexts();
+  await options.locator("#rows summary").click();
+  const rows = await options.locator("#rows li").allTextContents();
 
   assert.ok(rows.some((row) => row.includes("An image (")));
   assert.ok(rows.some((row) => row.includes("Five digits of a checksum")));
   assert.equal(rows.filter((row) => row.includes("A report or an appeal")).length, 2);
   assert.ok((await options.locator("#scans pre").textContent())?.includes("curl -X DELETE"));
-  await inspected(options, "options");
+  await inspected(options, "options-used");
   await options.close();
 }
 
@@ -333,7 +332,7 @@ async function theSiteIsLeftAloneAgain(): Promise<void> {
   await options.getByRole("button", { name: "Forget what this browser keeps" }).click();
   await options.getByText("None that this browser knows of.").waitFor();
 
-  assert.deepEqual(await options.locator("#rows li").allInnerTexts(), ["Nothing."]);
+  assert.equal(await options.locator("#rows").textContent(), "Nothing.");
   const popup = await opened("popup.html");
   await popup.getByText("Nothing checked yet in this session.").waitFor();
 }

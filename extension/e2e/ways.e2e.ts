@@ -248,6 +248,35 @@ test("cancelled in the page, it takes no more", { skip }, async () => {
   assert.deepEqual([end?.reason, end?.left], ["canceled", 30]);
 });
 
+test("of 2,000 images that the page lets go of, none is held", { skip }, async () => {
+  const few = Array.from({ length: 4 }, () => addressOf(WHITE));
+  const images = Array.from(
+    { length: 2000 },
+    (_, n) => `<img src="${few[n % 4]}" width="100" height="80">`,
+  );
+  const { page, shows, tab, world } = await opened(`<main>${images.join("")}</main><p>rest</p>`);
+  await send(own, { kind: "sweep", tabId: tab.id });
+  await until(swept, (row) => row?.isEnded === true, 60_000);
+  await until(shows, ({ chips }) => chips.length > 5);
+
+  await page.evaluate(`{
+    globalThis.held = [...document.images].map((image) => new WeakRef(image));
+    document.querySelector("main").remove();
+    document.body.append(Object.assign(new Image(200, 200), { src: "${addressOf(BLACK)}" }));
+  }`);
+  await until(shows, ({ chips }) => chips.length === 0);
+  await page.mouse.move(100, 120);
+  await until(shows, ({ chips }) => chips.length === 1);
+
+  await until(
+    async () => {
+      await world.devtools.send("HeapProfiler.collectGarbage");
+      return page.evaluate("held.filter((one) => one.deref()).length");
+    },
+    (held) => held === 0,
+  );
+});
+
 test("a worker that is ended in the middle of a hover's check goes on", { skip }, async () => {
   const { page, shows, world } = await opened(imageOf(WHITE));
   wall.hold();

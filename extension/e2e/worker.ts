@@ -18,7 +18,10 @@ export interface Tab {
 interface Api {
   chrome: {
     tabs: { query(all: object): Promise<{ id: number; windowId: number; url?: string }[]> };
-    storage: { session: { get(all: null): Promise<Record<string, unknown>> } };
+    storage: {
+      session: { get(all: null): Promise<Record<string, unknown>> };
+      onChanged: { addListener(look: () => void): void; removeListener(look: () => void): void };
+    };
     contextMenus: { onClicked: { dispatch(info: object, tab: object): void } };
     commands: { onCommand: { dispatch(command: string, tab: object): void } };
   };
@@ -32,6 +35,43 @@ export async function checksOf(own: Page): Promise<Check[]> {
   return Object.entries(all)
     .filter(([name]) => name.startsWith("check:"))
     .map(([, value]) => value as Check);
+}
+
+/** The ids of the checks that the worker keeps. */
+export async function checkIds(own: Page): Promise<string[]> {
+  return own.evaluate(async () => {
+    const { session } = (globalThis as unknown as Api).chrome.storage;
+    const names = Object.keys(await session.get(null));
+    return names.filter((name) => name.startsWith("check:")).map((name) => name.slice(6));
+  });
+}
+
+/** The checks that are not among `known`, once `count` of them have ended; throws after a while. */
+export async function newChecks(
+  own: Page,
+  known: string[],
+  { count = 1, withinMs = 15_000 } = {},
+): Promise<Check[]> {
+  return own.evaluate(waited, [known, count, withinMs] as const);
+}
+
+/** Put into the page, to be told of changes there: it names nothing from outside itself. */
+function waited([known, count, withinMs]: readonly [string[], number, number]): Promise<Check[]> {
+  const { session, onChanged } = (globalThis as unknown as Api).chrome.storage;
+  return new Promise((done, failed) => {
+    const look = async () => {
+      const all = Object.values(await session.get(null)) as Partial<Check>[];
+      const isNew = ({ id, stage }: Partial<Check>) => stage && id && !known.includes(id);
+      const fresh = all.filter(isNew) as Check[];
+      const ended = fresh.filter(({ view, error }) => view ?? error);
+      if (ended.length < count) return;
+      onChanged.removeListener(look);
+      done(ended);
+    };
+    onChanged.addListener(look);
+    void look();
+    setTimeout(() => failed(new Error(`no ${count} checks ended within ${withinMs} ms`)), withinMs);
+  });
 }
 
 /** The active tab of the window, which is the page that was brought to the front. */

@@ -14,6 +14,7 @@ import { type Browser, browser } from "wxt/browser";
 import { defineBackground } from "wxt/utils/define-background";
 import { takeUp } from "../lib/check";
 import { type FrameHandlers, listen, type OwnHandlers, tell } from "../lib/messages";
+import { openPanel, openPanelOrWindow } from "../lib/panel";
 import { dropReferer } from "../lib/referer";
 import * as sites from "../lib/sites";
 import { loadSettings, removeSweeps, type Source, saveShown, watchSettings } from "../lib/store";
@@ -70,8 +71,9 @@ const FRAMES: FrameHandlers = {
   "sweep-cancel": (_, { tabId }) => tell("sweep-cancel", {}, { tabId }),
   "pick-end": (_, { tabId }) => tell("pick-end", {}, { tabId }),
   "open-panel": async (shown, { windowId }) => {
-    openPanel(windowId);
+    const opened = openPanelOrWindow(windowId); // while the click in the page still counts
     await saveShown({ ...shown, at: Date.now() });
+    await opened;
   },
 };
 
@@ -92,7 +94,7 @@ async function clicked(
 ): Promise<void> {
   const frameId = info.frameId ?? 0;
   if (info.menuItemId === MENU_CHECK && info.srcUrl) {
-    openPanel(tab?.windowId);
+    void openPanel(tab?.windowId); // else the popup shows the same
     const site = originOf(info.frameUrl ?? info.pageUrl);
     const source: Source = { url: info.srcUrl, tabId: tab?.id ?? null, frameId, site };
     await ifSetUp(() => ways.checkClicked(source));
@@ -109,7 +111,7 @@ function originOf(address: string | undefined): string | null {
 async function commanded(command: string, tab: Browser.tabs.Tab | undefined): Promise<void> {
   if (command !== "check-focused" || tab?.id === undefined) return;
   const { id, windowId } = tab;
-  openPanel(windowId);
+  void openPanel(windowId);
   await ifSetUp(() => ways.checkFocused(id));
 }
 
@@ -120,14 +122,4 @@ async function ifSetUp(work: () => Promise<unknown>): Promise<void> {
 
 async function openWelcome(): Promise<void> {
   await browser.tabs.create({ url: browser.runtime.getURL("/welcome.html") });
-}
-
-/** Open the side panel. Only before the first await: browsers ask for a click just now. */
-function openPanel(windowId: number | undefined): void {
-  const { sidebarAction } = browser as { sidebarAction?: { open(): Promise<void> } };
-  // A browser that will not open it shows the same in the popup.
-  if (sidebarAction) void sidebarAction.open().catch(() => undefined);
-  else if (windowId !== undefined) {
-    void browser.sidePanel.open({ windowId }).catch(() => undefined);
-  }
 }

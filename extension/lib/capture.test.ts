@@ -4,7 +4,7 @@ import { capture, within } from "./capture";
 
 const screen = { width: 800, height: 600 };
 const rect = { x: 10, y: 20, width: 100, height: 80 };
-const shot = { tabId: 1, windowId: 2, rect, scale: 1 };
+const shot = { tabId: 1, windowId: 2, rect, scale: 1, isTaken: () => undefined };
 
 test.each([
   ["at one pixel for one", rect, 1, rect],

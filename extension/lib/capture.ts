@@ -22,11 +22,14 @@ export interface Shot {
   rect: Rect;
   /** Pixels of the screen for one CSS pixel. */
   scale: number;
+  /** Called once the picture is taken, before anything is done with it. */
+  isTaken(): void;
 }
 
 /** A PNG of what the screen shows there; throws ImageError. */
-export async function capture({ tabId, windowId, rect, scale }: Shot): Promise<Bytes> {
+export async function capture({ tabId, windowId, rect, scale, isTaken }: Shot): Promise<Bytes> {
   const picture = await pictureOf(windowId, tabId);
+  isTaken();
   const bitmap = await createImageBitmap(await (await fetch(picture)).blob());
   const cut = within(rect, scale, bitmap);
   if (Math.min(cut.width, cut.height) < SMALLEST_PX * scale) {

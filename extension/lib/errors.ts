@@ -51,7 +51,9 @@ export type ErrorCode =
   | "not_set_up"
   | "interrupted"
   /** The page shows pixels that have no address; nobody has asked for a picture of them yet. */
-  | "only_pixels";
+  | "only_pixels"
+  /** The same in a frame: the browser takes pictures of a whole tab, not of a frame. */
+  | "pixels_in_frame";
 
 export class PinclipError extends Error {
   constructor(

@@ -1,6 +1,14 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { fakeBrowser } from "wxt/testing/fake-browser";
-import { frameOf, receivedByPage, receivedFromFrame, receivedFromOwn } from "./messages";
+import {
+  type FrameHandlers,
+  frameOf,
+  listen,
+  type OwnHandlers,
+  receivedByPage,
+  receivedFromFrame,
+  receivedFromOwn,
+} from "./messages";
 
 const OWN = "chrome-extension://own/";
 const ID = "11111111-2222-4333-8444-555555555555";
@@ -146,5 +154,51 @@ describe("to page.js", () => {
     ["nothing", null, { id: "own" }],
   ])("%s is not", (_, given, sender) => {
     expect(receivedByPage(given, sender)).toBeNull();
+  });
+});
+
+describe("the worker", () => {
+  const heard: unknown[] = [];
+  const handler = async (...given: unknown[]) => {
+    heard.push(given);
+    return "done";
+  };
+  const broken = () => Promise.reject(new Error("no"));
+  const said = (given: unknown, sender: object) =>
+    new Promise((answer) => {
+      const [listener] = listeners;
+      if (listener?.(given, sender, answer) !== true) answer("refused");
+    });
+  let listeners: ((given: unknown, sender: object, answer: (what: unknown) => void) => unknown)[];
+
+  beforeEach(() => {
+    [heard.length, listeners] = [0, []];
+    fakeBrowser.runtime.onMessage.addListener = ((listener: never) =>
+      listeners.push(listener)) as never;
+    const own = { "take-up": handler, "check-again": broken } as unknown as OwnHandlers;
+    listen(own, { "open-panel": handler } as unknown as FrameHandlers);
+  });
+
+  test("hands on what a message carries, and who sent it", async () => {
+    const carried = { checkId: ID, isReport: true };
+
+    expect(await said({ kind: "open-panel", ...carried }, script)).toBe("done");
+
+    expect(heard).toEqual([[carried, { tabId: 3, frameId: 0, windowId: 4, site }]]);
+  });
+
+  test("answers nothing where its work fails, so that nobody waits", async () => {
+    const again = { kind: "check-again", checkId: "1", isAllowed: true, withCookies: false };
+
+    expect(await said(again, page)).toBeNull();
+  });
+
+  test.each([
+    [takeUp, script],
+    [{ kind: "open-panel", checkId: ID, isReport: true }, page],
+  ])("does nothing by %j of who may not say it", async (given, sender) => {
+    expect(await said(given, sender)).toBe("refused");
+
+    expect(heard).toEqual([]);
   });
 });

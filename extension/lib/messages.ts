@@ -76,6 +76,8 @@ export interface PageMessages {
   "sweep-cancel": Nothing;
   "pick-start": Nothing;
   "pick-end": Nothing;
+  /** The picture of the screen is taken: what was hidden for it may show again. */
+  captured: { checkId: string };
   "check-focused": Nothing;
   /** Check what was right-clicked last. */
   "check-context": Nothing;
@@ -247,6 +249,7 @@ const PAGE_KINDS: Record<keyof PageMessages, true> = {
   "sweep-cancel": true,
   "pick-start": true,
   "pick-end": true,
+  captured: true,
   "check-focused": true,
   "check-context": true,
   "settings-changed": true,
@@ -302,9 +305,14 @@ type Handler = (content: unknown, frame?: Frame) => Promise<unknown>;
 /** Begun at once: what needs the sender's click would be refused after any wait. */
 function begun(given: unknown, sender: Sender, own: OwnHandlers, frames: FrameHandlers) {
   const ours = receivedFromOwn(given, sender);
-  if (ours) return (own[ours.kind] as Handler)(ours);
+  if (ours) {
+    const { kind, ...content } = ours;
+    return (own[kind] as Handler)(content);
+  }
   const theirs = receivedFromFrame(given, sender);
-  return theirs && (frames[theirs.message.kind] as Handler)(theirs.message, theirs.frame);
+  if (!theirs) return null;
+  const { kind, ...content } = theirs.message;
+  return (frames[kind] as Handler)(content, theirs.frame);
 }
 
 /**

@@ -60,7 +60,8 @@ export async function captureForFrame(
   { tabId, frameId, windowId, site }: Frame,
 ): Promise<Told | null> {
   if (!(await isOwn(checkId, { tabId, frameId }))) return null;
-  const subject = fromScreen({ tabId, windowId, rect, scale }, site);
+  const isTaken = () => void tell("captured", { checkId }, { tabId, frameId });
+  const subject = fromScreen({ tabId, windowId, rect, scale, isTaken }, site);
   return toldOf(await check(subject, { id: checkId, frame: { tabId, frameId } }));
 }
 

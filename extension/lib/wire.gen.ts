@@ -421,6 +421,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{model_id}/onnx": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a model's file
+         * @description ONNX, with preprocessing, calibration and thresholds in its metadata. One `Range` of it may be asked for. Whoever runs the server names the file by PINCLIP_ONNX.
+         */
+        get: operations["getModelFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/scans": {
         parameters: {
             query?: never;
@@ -2688,6 +2708,76 @@ export interface operations {
             403: components["responses"]["scope_missing.origin_not_allowed"];
             404: components["responses"]["model_unknown.not_found"];
             406: components["responses"]["not_acceptable"];
+            500: components["responses"]["internal"];
+            503: components["responses"]["store_unavailable.shutting_down"];
+        };
+    };
+    getModelFile: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description ETag of what you have: answered with 304 if it is still so.
+                 * @example "0a1b2c3d4e5f"
+                 */
+                "If-None-Match"?: components["parameters"]["If-None-Match"];
+            };
+            path: {
+                /** @description Id of a model, as `model.id` of a scan has it. */
+                model_id: components["parameters"]["model_id"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description That range. */
+            206: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description You have it. */
+            304: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: components["responses"]["auth_missing.auth_invalid.key_revoked"];
+            403: components["responses"]["scope_missing.origin_not_allowed"];
+            404: components["responses"]["model_unknown.not_found"];
+            406: components["responses"]["not_acceptable"];
+            /** @description No such bytes. */
+            416: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             500: components["responses"]["internal"];
             503: components["responses"]["store_unavailable.shutting_down"];
         };

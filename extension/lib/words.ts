@@ -138,6 +138,7 @@ const ERRORS: Record<string, MessageName> = {
   image_too_large: "error_image_too_large",
   blob_gone: "error_blob_gone",
   only_pixels: "error_only_pixels",
+  pixels_in_frame: "error_pixels_in_frame",
   capture_not_allowed: "error_capture_not_allowed",
   capture_failed: "error_capture_failed",
   page_unreachable: "error_page_unreachable",

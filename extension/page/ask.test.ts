@@ -107,6 +107,7 @@ function handlers(heard: unknown[]): PageHandlers {
   };
   return {
     "show-check": note,
+    captured: note,
     "sweep-start": note,
     "sweep-cancel": note,
     "pick-start": note,

@@ -14,6 +14,7 @@ import { type CardActs, drawCard } from "./chip";
 import { viewBox } from "./follow";
 import { type Box, cardSpot, holds, seenFrom } from "./geometry";
 import { HOST_PX } from "./sheet";
+import { activeElement, bodyElement, boxOf, isConnected, openRootOf } from "./unshadowed";
 
 const LEAVE_MS = 300;
 const SEEN_FIRST_MS = 300;
@@ -139,9 +140,7 @@ export class Card {
   #moved(event: PointerEvent): void {
     if (this.#isPinned || !this.#anchor) return;
     const { image } = this.#anchor;
-    const isOver =
-      event.target === this.#host ||
-      holds(image.getBoundingClientRect(), event.clientX, event.clientY);
+    const isOver = event.target === this.#host || holds(boxOf(image), event.clientX, event.clientY);
     if (isOver) {
       clearTimeout(this.#leaving);
       this.#leaving = undefined;
@@ -179,12 +178,15 @@ export class Card {
 
 /** What has the focus in the page, open roots included. */
 function deepestFocus(): HTMLElement | null {
-  let focused = document.activeElement;
-  while (focused?.shadowRoot?.activeElement) focused = focused.shadowRoot.activeElement;
-  return focused instanceof HTMLElement && focused !== document.body ? focused : null;
+  let focused = activeElement();
+  for (let root = focused && openRootOf(focused); root?.activeElement; ) {
+    focused = root.activeElement;
+    root = openRootOf(focused);
+  }
+  return focused instanceof HTMLElement && focused !== bodyElement() ? focused : null;
 }
 
 function giveBack(back: HTMLElement | null, chip: HTMLElement): void {
-  const target = back?.isConnected ? back : chip;
-  target.focus({ preventScroll: true });
+  const target = back && isConnected(back) ? back : chip;
+  HTMLElement.prototype.focus.call(target, { preventScroll: true });
 }

@@ -57,7 +57,9 @@ test.each([
 });
 
 test("a card says the error rate, that it can be wrong, why, and which bytes were judged", () => {
-  const words = said(cardOf(judged("scan-likely-ai"))).join("\n");
+  const card = cardOf(judged("scan-likely-ai"));
+  card.querySelector("details")?.dispatchEvent(new Event("toggle"));
+  const words = said(card).join("\n");
 
   expect(words).toContain("About 3 in 100 real photos like this get this label.");
   expect(words.match(/This can be wrong\./g)).toHaveLength(1);

@@ -1,21 +1,23 @@
 import { expect, test } from "vitest";
 import { type Box, cardSpot, chipSpot, inset, isRoomy, overlap, seenFrom } from "./geometry";
-import { CHIP_PX, SMALL_CHIP_PX } from "./sheet";
+import { SMALL_CHIP_PX } from "./sheet";
 
 const box = (left: number, top: number, right: number, bottom: number): Box => ({
   ...{ left, top, right, bottom },
 });
 const VIEW = box(0, 0, 800, 600);
+const CHIP_PX = 150;
+const LTR = { isRtl: false, width: CHIP_PX };
 const CARD = { width: 320, height: 200 };
 
 test("a chip lies in the corner where reading begins", () => {
   const image = box(100, 50, 500, 350);
 
-  expect(chipSpot(image, false)).toEqual({
+  expect(chipSpot(image, LTR)).toEqual({
     box: box(106, 56, 106 + CHIP_PX, 56 + SMALL_CHIP_PX),
     isSmall: false,
   });
-  expect(chipSpot(image, true).box.right).toBe(494);
+  expect(chipSpot(image, { ...LTR, isRtl: true }).box.right).toBe(494);
 });
 
 test.each([
@@ -24,7 +26,7 @@ test.each([
   ["the smallest image", 64, true],
   ["hardly anything to see", SMALL_CHIP_PX, true],
 ])("a chip has words where there is room: %s", (_, width, isSmall) => {
-  const spot = chipSpot(box(0, 0, width, 64), false);
+  const spot = chipSpot(box(0, 0, width, 64), LTR);
 
   expect(spot.isSmall).toBe(isSmall);
   expect(spot.box.left).toBeGreaterThanOrEqual(0);

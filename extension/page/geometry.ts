@@ -3,7 +3,7 @@
  *
  *     image -- insets (what ancestors clip) --> seen -- view --> visible --> chip --> card
  */
-import { CHIP_PX, SMALL_CHIP_PX } from "./sheet";
+import { SMALL_CHIP_PX } from "./sheet";
 
 export interface Box {
   left: number;
@@ -15,6 +15,22 @@ export interface Box {
 /** By how much each side of an image is clipped. */
 export type Insets = Box;
 export const NO_INSETS: Insets = { left: 0, top: 0, right: 0, bottom: 0 };
+
+/** What is one for all chips: where reading begins, and how wide those with words are. */
+export interface Measure {
+  isRtl: boolean;
+  width: number;
+}
+
+/** A letter of 13 px and bold, in a wide font. */
+const LETTER_PX = 8.2;
+/** The shape, and what is around it and the words. */
+const AROUND_PX = 40;
+
+/** One width for all, with room for the longest words: a page could tell them by theirs. */
+export function chipWidth(words: string[]): number {
+  return Math.ceil(AROUND_PX + LETTER_PX * Math.max(...words.map((one) => one.length)));
+}
 
 const CORNER_PX = 6;
 /** Between a chip and its card. */
@@ -55,6 +71,16 @@ export function seenFrom(box: Box, origin: { left: number; top: number }, scale:
   };
 }
 
+/** The other way round. */
+export function seenAt(box: Box, origin: { left: number; top: number }, scale: number): Box {
+  return {
+    left: box.left * scale + origin.left,
+    top: box.top * scale + origin.top,
+    right: box.right * scale + origin.left,
+    bottom: box.bottom * scale + origin.top,
+  };
+}
+
 /** True if a chip has room in it. */
 export function isRoomy({ left, top, right, bottom }: Box): boolean {
   return right - left >= SMALL_CHIP_PX && bottom - top >= SMALL_CHIP_PX;
@@ -78,10 +104,10 @@ export interface ChipSpot {
 }
 
 /** The corner where reading begins, inside what is visible of the image. */
-export function chipSpot(visible: Box, isRtl: boolean): ChipSpot {
+export function chipSpot(visible: Box, { isRtl, width: full }: Measure): ChipSpot {
   const room = visible.right - visible.left;
-  const isSmall = room < CHIP_PX + 2 * CORNER_PX;
-  const width = isSmall ? SMALL_CHIP_PX : CHIP_PX;
+  const isSmall = room < full + 2 * CORNER_PX;
+  const width = isSmall ? SMALL_CHIP_PX : full;
   const gap = Math.min(CORNER_PX, (room - width) / 2);
   const down = Math.min(CORNER_PX, (visible.bottom - visible.top - SMALL_CHIP_PX) / 2);
   const left = isRtl ? visible.right - gap - width : visible.left + gap;

@@ -9,9 +9,22 @@
  * the document costs nothing while scrolling. Knows nothing of what is drawn in it.
  */
 
+import { el } from "../ui/dom";
+import {
+  appendTo,
+  closest,
+  fullscreenElement,
+  holdsNode,
+  isA,
+  isConnected,
+  openRootOf,
+  queryAll,
+  rootElement,
+} from "./unshadowed";
+
 /** A page that builds itself anew takes it away once or twice; what goes on is a fight. */
-const PUT_BACKS = 5;
-const RAISES_PER_S = 4;
+const PUT_BACKS = { most: 5, withinMs: 60_000 };
+const RAISES = { most: 4, withinMs: 1000 };
 /** What the page's own scripts shall not see bubble: they would take it for their own. */
 const KEPT_INSIDE = [
   ...["click", "dblclick", "auxclick", "contextmenu", "mousedown", "mouseup", "mousemove"],
@@ -25,18 +38,17 @@ export class Host {
   readonly #gaveUp: () => void;
   readonly #observer = new MutationObserver(() => this.#changed());
   readonly #end = new AbortController();
-  readonly #raisedAt: number[] = [];
+  readonly #raises = new Budget(RAISES);
+  readonly #putBacks = new Budget(PUT_BACKS);
   #modals: Element[] = [];
-  #putBacks = 0;
   #later: ReturnType<typeof setTimeout> | undefined;
 
   /** `gaveUp` is called once if the page does not suffer it. */
-  constructor(sheet: CSSStyleSheet, gaveUp: () => void) {
+  constructor(gaveUp: () => void) {
     this.#gaveUp = gaveUp;
-    this.element = document.createElement("div");
+    this.element = el("div");
     this.element.popover = "manual";
     this.root = this.element.attachShadow({ mode: "closed" });
-    this.root.adoptedStyleSheets = [sheet];
     for (const kind of KEPT_INSIDE) {
       this.root.addEventListener(kind, (event) => event.stopPropagation(), { passive: true });
     }
@@ -49,8 +61,13 @@ export class Host {
     if (this.#end.signal.aborted) return;
     const modal = over === null ? null : modalAround(over);
     if (modal && !this.#modals.includes(modal)) this.#modals.push(modal);
-    if (this.#mayRaise()) this.#raise();
-    else this.#later ??= setTimeout(() => this.#raiseLater(), 1000);
+    if (this.#raises.spend()) this.#raise();
+    else this.#later ??= setTimeout(() => this.#raiseLater(), RAISES.withinMs);
+  }
+
+  /** Be in the document at all: a dialog that held it may be gone, of which nothing tells. */
+  ensure(): void {
+    if (!this.element.isConnected) this.raise();
   }
 
   destroy(): void {
@@ -58,14 +75,13 @@ export class Host {
     this.#observer.disconnect();
     clearTimeout(this.#later);
     this.element.remove();
-    this.root.adoptedStyleSheets = [];
     this.root.replaceChildren();
   }
 
   #listen(): void {
     const how = { capture: true, passive: true, signal: this.#end.signal };
-    document.addEventListener("toggle", (event) => this.#toggled(event as ToggleEvent), how);
-    document.addEventListener("fullscreenchange", () => this.raise(), how);
+    addEventListener("toggle", (event) => this.#toggled(event as ToggleEvent), how);
+    addEventListener("fullscreenchange", () => this.raise(), how);
   }
 
   /** The page opened or closed something of the top layer; such events reach us from light trees. */
@@ -75,20 +91,11 @@ export class Host {
       if (newState === "closed" && this.element.isConnected) this.raise();
       return;
     }
-    if (!(target instanceof HTMLElement)) return;
+    if (!(target instanceof Element)) return;
     this.#modals = this.#modals.filter((modal) => modal !== target);
-    if (newState === "open" && target.matches("dialog:modal")) this.#modals.push(target);
-    const isOurs = target.contains(this.element);
-    if (newState === "open" ? target.matches(TOP) : isOurs) this.raise();
-  }
-
-  #mayRaise(): boolean {
-    const now = performance.now();
-    const recent = this.#raisedAt.filter((at) => now - at < 1000);
-    this.#raisedAt.splice(0, Infinity, ...recent);
-    if (recent.length >= RAISES_PER_S) return false;
-    this.#raisedAt.push(now);
-    return true;
+    if (newState === "open" && isA(target, "dialog:modal")) this.#modals.push(target);
+    const isOurs = holdsNode(target, this.element);
+    if (newState === "open" ? isA(target, TOP) : isOurs) this.raise();
   }
 
   #raiseLater(): void {
@@ -98,7 +105,8 @@ export class Host {
 
   #raise(): void {
     const focused = this.root.activeElement;
-    const parent = this.#topModal() ?? fullScreen() ?? document.documentElement;
+    const parent = this.#topModal() ?? fullScreen() ?? rootElement();
+    if (parent === null) return;
     if (this.element.parentNode !== parent) this.#moveTo(parent);
     else if (this.element.matches(":popover-open")) this.element.hidePopover();
     if (this.element.isConnected) this.element.showPopover();
@@ -106,7 +114,7 @@ export class Host {
   }
 
   #moveTo(parent: Element): void {
-    parent.append(this.element);
+    appendTo(parent, this.element);
     this.#observer.disconnect();
     this.#observer.observe(document, { childList: true });
     this.#observer.observe(parent, { childList: true });
@@ -115,10 +123,9 @@ export class Host {
 
   /** The modal dialog that was opened last; one of a shadow tree is found by what lies over us. */
   #topModal(): Element | null {
-    const isOpen = (modal: Element) => modal.isConnected && modal.matches(":modal");
+    const isOpen = (modal: Element) => isConnected(modal) && isA(modal, ":modal");
     this.#modals = this.#modals.filter(isOpen);
-    const before = [...document.querySelectorAll("dialog:modal")];
-    return this.#modals.at(-1) ?? before.at(-1) ?? null;
+    return this.#modals.at(-1) ?? queryAll("dialog:modal").at(-1) ?? null;
   }
 
   /** The page changed where it is, or what it carries. */
@@ -126,9 +133,8 @@ export class Host {
     const stray = [...this.element.attributes].filter(({ name }) => name !== "popover");
     const isWhole = stray.length === 0 && this.element.getAttribute("popover") === "manual";
     if (isWhole && this.element.isConnected) return;
-    this.#putBacks += 1;
-    if (this.#putBacks > PUT_BACKS) {
-      this.#gaveUp();
+    if (!this.#putBacks.spend()) {
+      if (!this.element.isConnected) this.#gaveUp();
       return;
     }
     for (const { name } of stray) this.element.removeAttribute(name);
@@ -137,18 +143,35 @@ export class Host {
   }
 }
 
+/** So many times within a while, and no more. */
+class Budget {
+  readonly #limits: { most: number; withinMs: number };
+  #spentAt: number[] = [];
+
+  constructor(limits: { most: number; withinMs: number }) {
+    this.#limits = limits;
+  }
+
+  spend(): boolean {
+    const now = performance.now();
+    this.#spentAt = this.#spentAt.filter((at) => now - at < this.#limits.withinMs);
+    if (this.#spentAt.length >= this.#limits.most) return false;
+    this.#spentAt.push(now);
+    return true;
+  }
+}
+
 /** What a page can put over everything. */
 const TOP = "dialog:modal, :popover-open";
 
 /** What fills the screen, unless it is of a kind that shows no children. */
 function fullScreen(): Element | null {
-  const full = document.fullscreenElement;
-  return full?.matches("img, video, canvas, iframe, object, embed") ? null : full;
+  const full = fullscreenElement();
+  return full && isA(full, "img, video, canvas, iframe, object, embed") ? null : full;
 }
 
 /** The modal dialog that an element lies in or, as the host of an open shadow root, holds. */
 function modalAround(element: Element): Element | null {
-  return (
-    element.closest("dialog:modal") ?? element.shadowRoot?.querySelector("dialog:modal") ?? null
-  );
+  const inside = openRootOf(element)?.querySelector("dialog:modal") ?? null;
+  return closest(element, "dialog:modal") ?? inside;
 }

@@ -15,13 +15,14 @@ import type { Told } from "../lib/messages";
 import { el } from "../ui/dom";
 import { announcement } from "../ui/verdict";
 import { Card } from "./card";
-import { drawChip, drawVeil, isFlagged, trusted } from "./chip";
+import { allWords, drawChip, drawVeil, isFlagged, trusted } from "./chip";
 import { Follower, type Spot } from "./follow";
-import { type Box, chipSpot } from "./geometry";
+import { type Box, chipSpot, chipWidth, type Measure } from "./geometry";
 import { Host } from "./host";
 import { isStill, type Painted } from "./painted";
-import { makeSheet } from "./sheet";
+import { dress } from "./sheet";
 import { News, Toast, type ToastAction } from "./toast";
+import { isBefore, isConnected } from "./unshadowed";
 
 /** How a flagged image looks. */
 export type Flagged = "show" | "dim" | "cover";
@@ -51,7 +52,7 @@ export interface Layer {
   flagged(mode: Flagged): void;
   /** Hide all of it while the screen is read. */
   conceal(isConcealed: boolean): void;
-  /** Everything is gone: nodes, observers, listeners. */
+  /** Everything is gone: nodes, observers, listeners; nothing is shown from now on. */
   destroy(): void;
 }
 
@@ -75,8 +76,11 @@ class PageLayer implements Layer {
   readonly #acts: LayerActs;
   readonly #items = new Map<Element, Item>();
   readonly #images = new WeakMap<Element, Element>();
-  readonly #isRtl = browser.i18n.getMessage("@@bidi_dir") === "rtl";
-  readonly #host = new Host(makeSheet(), () => this.destroy());
+  readonly #measures: Measure = {
+    isRtl: browser.i18n.getMessage("@@bidi_dir") === "rtl",
+    width: chipWidth(allWords()),
+  };
+  readonly #host = new Host(() => this.destroy());
   readonly #follower: Follower;
   readonly #card: Card;
   readonly #news = new News();
@@ -86,13 +90,15 @@ class PageLayer implements Layer {
   readonly #chips = el("div", {});
   readonly #layer: HTMLElement;
   #mode: Flagged = "show";
+  #isOver = false;
   #hover: ReturnType<typeof setTimeout> | undefined;
 
   constructor(acts: LayerActs) {
     this.#acts = acts;
     const { element, root } = this.#host;
-    this.#card = new Card(element, root, this.#isRtl);
-    this.#follower = new Follower(element, this.#isRtl, {
+    const { isRtl, width } = this.#measures;
+    this.#card = new Card(element, root, isRtl);
+    this.#follower = new Follower(element, this.#measures, {
       placed: (image, spot) => this.#placed(image, spot),
       left: (image) => this.#left(image),
       isStill: (image) => this.#isStill(image),
@@ -100,9 +106,11 @@ class PageLayer implements Layer {
     });
     this.#layer = el(
       "div",
-      { class: "layer", lang: browser.i18n.getUILanguage(), dir: this.#isRtl ? "rtl" : "ltr" },
+      { class: "layer", lang: browser.i18n.getUILanguage(), dir: isRtl ? "rtl" : "ltr" },
       ...[this.#veils, this.#frame, this.#chips, this.#toast.element, this.#news.element],
     );
+    this.#layer.style.setProperty("--chip", `${width}px`);
+    dress(root);
     root.append(this.#layer);
   }
 
@@ -111,6 +119,8 @@ class PageLayer implements Layer {
   }
 
   show(painted: Painted, told: Told): void {
+    if (this.#isOver) return;
+    this.#host.ensure();
     const old = this.#items.get(painted.element);
     if (old && old.painted.address !== painted.address) this.drop(painted);
     this.#forgetGone();
@@ -146,6 +156,7 @@ class PageLayer implements Layer {
   }
 
   toast(text: string, actions: ToastAction[] = []): void {
+    this.#host.ensure();
     this.#toast.show(text, actions);
   }
 
@@ -163,6 +174,7 @@ class PageLayer implements Layer {
   }
 
   destroy(): void {
+    this.#isOver = true;
     clearTimeout(this.#hover);
     this.#card.close();
     this.#news.stop();
@@ -227,7 +239,7 @@ class PageLayer implements Layer {
   /** What the page took away is let go, so that a list that goes on for ever does not keep it. */
   #forgetGone(): void {
     for (const { painted } of this.#items.values()) {
-      if (!painted.element.isConnected) this.drop(painted);
+      if (!isConnected(painted.element)) this.drop(painted);
     }
   }
 
@@ -245,7 +257,7 @@ class PageLayer implements Layer {
   }
 
   #placeChip(chip: HTMLElement, visible: Box): void {
-    const { box, isSmall } = chipSpot(visible, this.#isRtl);
+    const { box, isSmall } = chipSpot(visible, this.#measures);
     put(chip, box);
     chip.classList.toggle("small", isSmall);
   }
@@ -272,7 +284,7 @@ class PageLayer implements Layer {
   #left(image: Element): void {
     const item = this.#items.get(image);
     if (!item) return;
-    if (!image.isConnected) this.drop(item.painted);
+    if (!isConnected(image)) this.drop(item.painted);
     item.chip.remove();
     item.veil?.remove();
   }
@@ -308,10 +320,6 @@ class PageLayer implements Layer {
     const how = { isPinned: false, takesFocus: false };
     this.#hover = setTimeout(() => this.#open(image, how), HOVER_MS);
   }
-}
-
-function isBefore(one: Element, other: Element): boolean {
-  return (one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING) !== 0;
 }
 
 function isEnded({ view, error }: Told): boolean {

@@ -14,49 +14,30 @@
  *
  * The address is what the browser painted, never a larger one that could be guessed; nothing is
  * asked of any server and no pixel is read. Nothing is written to the page. The page may be
- * hostile: a form answers to the names of its fields and a document to those of its images, even
- * in an isolated world, so what could be shadowed so is asked of the prototypes.
+ * hostile: in Chromium a form answers to the names of its fields even in an isolated world, so what
+ * could be shadowed so is asked of the prototypes.
  */
-import { browser } from "wxt/browser";
-import { imageOfBackground, imageOfContent, isFiller, opacityOf } from "./css_images";
+import { type Content, contentOf, isLarge, isOpaque, isSeen, SMALLEST_PX } from "./content";
+import { elementsAt, elementsUnder, parentOf } from "./tree";
 import { boxOf, isConnected } from "./unshadowed";
 
-export type Kind =
-  | "img"
-  | "background"
-  | "pseudo"
-  | "svg"
-  | "poster"
-  | "input"
-  | "canvas"
-  | "video";
+export type { Kind } from "./content";
+export { SMALLEST_PX };
 
-export interface Painted {
+export interface Painted extends Content {
   /** What a chip is placed over. */
   element: Element;
-  kind: Kind;
-  /** Exactly what is painted now, absolute; null where there are only pixels. */
-  address: string | null;
 }
 
-type Content = Pick<Painted, "kind" | "address">;
-
-/** In CSS pixels: smaller on either side is not an image for us. */
-export const SMALLEST_PX = 64;
-/** In its own pixels: smaller is a filler that is stretched until the image comes. */
-const SPACER_PX = 16;
-/** What counts as opaque, and as not there at all. */
-const OPAQUE = 0.95;
-const FAINT = 0.1;
+/** How much of one box another must hold to cover it. */
+const COVERS = 0.95;
 /** How far one question goes into a page that piles elements up. */
 const MOST_LAYERS = 200;
 const MOST_INSIDE = 64;
 /** How many elements up a background is looked for that an image covers. */
 const COVERED_LEVELS = 4;
-/** The elements that the standard lets have a root: these, and those with a name of their own. */
-const CAN_HOST =
-  /-|^(article|aside|blockquote|body|div|footer|h[1-6]|header|main|nav|p|section|span)$/;
-const PARENT = Object.getOwnPropertyDescriptor(Node.prototype, "parentNode")?.get as () => unknown;
+/** How often a pile of images on a page is asked which one is seen. */
+const MOST_PILED = 20;
 
 /** The topmost image under a point of the viewport, in CSS pixels; null for none. */
 export function paintedAt(x: number, y: number): Painted | null {
@@ -76,7 +57,7 @@ export function paintedAt(x: number, y: number): Painted | null {
  */
 export function paintedOf(element: Element): Painted | null {
   const own = paintedBy(element);
-  const inner = own?.kind === "img" ? null : largest(inside(element));
+  const inner = own?.kind === "img" ? null : topOf(largest(inside(element)));
   if (own && inner) return isCovered(own, inner) ? inner : own;
   return own ?? inner ?? behind(element);
 }
@@ -111,121 +92,6 @@ function paintedBy(element: Element): Painted | null {
   return content && { element, ...content };
 }
 
-/** What an element paints, wherever it is; null for nothing, or for what has not loaded. */
-function contentOf(element: Element): Content | null {
-  try {
-    const style = getComputedStyle(element);
-    const replaced = imageOfContent(style.content, devicePixelRatio);
-    if (replaced !== null) return { kind: "pseudo", address: replaced };
-    if (element instanceof HTMLImageElement && !element.complete) return null;
-    return ofMedia(element) ?? ofPseudo(element) ?? ofBackground(style, "background");
-  } catch {
-    return null; // an address that is none, or an element that went away while it was asked
-  }
-}
-
-function ofMedia(element: Element): Content | null {
-  if (element instanceof HTMLImageElement) return ofImage(element);
-  if (element instanceof HTMLVideoElement) return ofVideo(element);
-  if (element instanceof HTMLCanvasElement) return { kind: "canvas", address: null };
-  if (element instanceof SVGImageElement) return ofDrawing(element);
-  if (element instanceof HTMLInputElement) {
-    return element.type === "image" && element.src ? { kind: "input", address: element.src } : null;
-  }
-  return ofPlugin(element);
-}
-
-function ofImage(image: HTMLImageElement): Content | null {
-  const isSpacer = Math.min(image.naturalWidth, image.naturalHeight) < SPACER_PX;
-  if (isSpacer || isFiller(image.currentSrc)) return null;
-  return { kind: "img", address: image.currentSrc };
-}
-
-/** A poster shows until the video is played or moved; no property says so. */
-function ofVideo(video: HTMLVideoElement): Content | null {
-  const isUntouched = video.paused && video.currentTime === 0 && video.played.length === 0;
-  if (isUntouched && video.poster) return { kind: "poster", address: video.poster };
-  const hasFrame = video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
-  return hasFrame ? { kind: "video", address: null } : null;
-}
-
-function ofDrawing(image: SVGImageElement): Content | null {
-  const href = image.href.animVal;
-  if (isFiller(href) || href.startsWith("#")) return null;
-  return { kind: "svg", address: new URL(href, image.baseURI).href };
-}
-
-/** <object> and <embed> of an image. One without a type may be anything, a document too. */
-function ofPlugin(element: Element): Content | null {
-  const address =
-    element instanceof HTMLObjectElement
-      ? element.data
-      : element instanceof HTMLEmbedElement
-        ? element.src
-        : "";
-  const isImage = address !== "" && (element as HTMLEmbedElement).type.startsWith("image/");
-  return isImage ? { kind: "img", address } : null;
-}
-
-/** Of the two the one that lies on top. Elements that are replaced by an image have none. */
-function ofPseudo(element: Element): Content | null {
-  if (isReplaced(element)) return null;
-  for (const pseudo of ["::after", "::before"]) {
-    const style = getComputedStyle(element, pseudo);
-    if (!isGenerated(style)) continue;
-    const address = imageOfContent(style.content, devicePixelRatio);
-    const content: Content | null = address
-      ? { kind: "pseudo", address }
-      : ofBackground(style, "pseudo");
-    if (content) return content;
-  }
-  return null;
-}
-
-function isGenerated(style: CSSStyleDeclaration): boolean {
-  if (style.content === "none" || style.content === "normal" || style.content === "") return false;
-  const isShown = style.display !== "none" && style.visibility === "visible";
-  return isShown && Number(style.opacity) >= FAINT && !isTiny(style.width) && !isTiny(style.height);
-}
-
-/** A used length; `auto` (a box in a line of text) tells nothing. */
-function isTiny(length: string): boolean {
-  return Number.parseFloat(length) < SMALLEST_PX;
-}
-
-function ofBackground(style: CSSStyleDeclaration, kind: Kind): Content | null {
-  if (style.backgroundImage === "none" || style.backgroundClip.startsWith("text")) return null;
-  const address = imageOfBackground(
-    { image: style.backgroundImage, size: style.backgroundSize },
-    { scale: devicePixelRatio, smallest: SMALLEST_PX },
-  );
-  return address === null ? null : { kind, address };
-}
-
-function isReplaced(element: Element): boolean {
-  return /^(img|video|canvas|iframe|frame|object|embed|input|image)$/.test(element.localName);
-}
-
-/* Where elements are and whether they are seen */
-
-function isLarge(box: DOMRect): boolean {
-  return box.width >= SMALLEST_PX && box.height >= SMALLEST_PX;
-}
-
-function isSeen(element: Element): boolean {
-  const also = { checkOpacity: true, checkVisibilityCSS: true };
-  if (!Element.prototype.checkVisibility.call(element, also)) return false;
-  return Number(getComputedStyle(element).opacity) >= FAINT;
-}
-
-/** True if nothing below this element is seen where it is. */
-function isOpaque(element: Element): boolean {
-  if (!isSeen(element)) return false;
-  if (/^(iframe|frame|video|embed|object)$/.test(element.localName)) return true;
-  const style = getComputedStyle(element);
-  return Math.min(Number(style.opacity), opacityOf(style.backgroundColor)) >= OPAQUE;
-}
-
 function holds(box: DOMRect, x: number, y: number): boolean {
   return box.left <= x && x < box.right && box.top <= y && y < box.bottom;
 }
@@ -238,43 +104,6 @@ function shareWithin(inner: DOMRect, outer: DOMRect): number {
 }
 
 /* At a point */
-
-function elementsAt(x: number, y: number): Generator<Element> {
-  return opened(Document.prototype.elementsFromPoint.call(document, x, y), { x, y }, new Set());
-}
-
-/**
- * The same elements with those of shadow roots among them.
- *
- * The browser names a host in place of whatever is hit inside of it. So inside comes first, then
- * what is slotted into the host, then the host's own box.
- */
-function* opened(
-  hits: Element[],
-  point: { x: number; y: number },
-  met: Set<Element>,
-): Generator<Element> {
-  for (const [index, element] of hits.entries()) {
-    if (met.has(element)) continue;
-    met.add(element);
-    const root = shadowOf(element);
-    if (root) {
-      const within = root.elementsFromPoint(point.x, point.y);
-      // Some browsers name the elements around the host, too.
-      yield* opened(
-        within.filter((one) => Node.prototype.getRootNode.call(one) === root),
-        point,
-        met,
-      );
-      yield* opened(
-        hits.slice(index + 1).filter((one) => isIn(one, element)),
-        point,
-        met,
-      );
-    }
-    yield element;
-  }
-}
 
 /** An image inside of `element` that the pointer goes through (`pointer-events: none`). */
 function unhittable(element: Element, x: number, y: number): Painted | null {
@@ -313,7 +142,17 @@ function largest(elements: Element[]): Painted | null {
 
 /** True if nothing of `lower` shows beside `upper`, which lies on it. */
 function isCovered(lower: Painted, upper: Painted): boolean {
-  return shareWithin(boxOf(lower.element), boxOf(upper.element)) > OPAQUE;
+  return shareWithin(boxOf(lower.element), boxOf(upper.element)) > COVERS;
+}
+
+/** The image that is seen in the place of another, which may lie below it; off the screen itself. */
+function topOf(painted: Painted | null): Painted | null {
+  const seen = painted && seenIn(boxOf(painted.element));
+  return seen && isCovered(painted, seen) ? seen : painted;
+}
+
+function seenIn({ left, top, width, height }: DOMRect): Painted | null {
+  return paintedAt(left + width / 2, top + height / 2);
 }
 
 /** An image that lies wholly behind an element, such as a link that is laid over a card. */
@@ -322,7 +161,7 @@ function behind(element: Element): Painted | null {
   if (!isLarge(box)) return null;
   for (const part of [2, 4]) {
     const painted = paintedAt(box.left + box.width / 2, box.top + box.height / part);
-    if (painted && shareWithin(boxOf(painted.element), box) > OPAQUE) return painted;
+    if (painted && shareWithin(boxOf(painted.element), box) > COVERS) return painted;
   }
   return null;
 }
@@ -339,16 +178,27 @@ function uncovered(found: Placed[]): Painted[] {
   const backgrounds = new Map(
     found.filter(({ painted }) => painted.kind !== "img").map((one) => [one.painted.element, one]),
   );
-  const covered = new Set<Placed>();
+  const covered = new Set(found.flatMap((one) => coveredBy(one, backgrounds)));
+  for (const lower of piled(found)) covered.add(lower);
+  return found.filter((one) => !covered.has(one)).map(({ painted }) => painted);
+}
+
+/** Of images in the very same place all but the one that is seen. */
+function* piled(found: Placed[]): Generator<Placed> {
   const tops = new Map<string, Placed>();
+  let asked = 0;
   for (const one of found) {
-    for (const below of coveredBy(one, backgrounds)) covered.add(below);
     const place = [one.box.left, one.box.top, one.box.width, one.box.height].join();
     const lower = tops.get(place);
-    if (lower) covered.add(lowerOf(lower, one));
-    tops.set(place, lower && covered.has(one) ? lower : one);
+    // Whoever piles up thousands gets the one that comes last, which mostly lies on top.
+    const isUnder = lower && asked++ < MOST_PILED && isSeenIn(one.box, lower.painted);
+    if (lower) yield isUnder ? one : lower;
+    if (!isUnder) tops.set(place, one);
   }
-  return found.filter((one) => !covered.has(one)).map(({ painted }) => painted);
+}
+
+function isSeenIn(box: DOMRect, painted: Painted): boolean {
+  return seenIn(box)?.element === painted.element;
 }
 
 /** Backgrounds of the elements close around an image that show nothing beside it. */
@@ -357,50 +207,8 @@ function coveredBy(one: Placed, backgrounds: Map<Element, Placed>): Placed[] {
   let around = parentOf(one.painted.element);
   for (let level = 0; around && level < COVERED_LEVELS; level++) {
     const below = backgrounds.get(around);
-    if (below && shareWithin(below.box, one.box) > OPAQUE) found.push(below);
+    if (below && shareWithin(below.box, one.box) > COVERS) found.push(below);
     around = parentOf(around);
   }
   return found;
-}
-
-/** Of two in the very same place the one that is not seen: asked if on screen, else the earlier. */
-function lowerOf(earlier: Placed, later: Placed): Placed {
-  const { left, top, width, height } = later.box;
-  const seen = paintedAt(left + width / 2, top + height / 2);
-  return seen?.element === earlier.painted.element ? later : earlier;
-}
-
-/* Trees */
-
-/** Every element under a root, with those of the shadow roots in it, in document order. */
-function* elementsUnder(root: Document | Element | ShadowRoot): Generator<Element> {
-  const own = root instanceof Element ? shadowOf(root) : null;
-  if (own) yield* elementsUnder(own);
-  for (const element of elementsOf(root)) {
-    yield element;
-    const inner = shadowOf(element);
-    if (inner) yield* elementsUnder(inner);
-  }
-}
-
-function elementsOf(root: Document | Element | ShadowRoot): NodeListOf<Element> {
-  if (root instanceof Document) return Document.prototype.querySelectorAll.call(root, "*");
-  if (root instanceof Element) return Element.prototype.querySelectorAll.call(root, "*");
-  return root.querySelectorAll("*");
-}
-
-/** An element's root, also a closed one: only the browser can open that, and only for us. */
-function shadowOf(element: Element): ShadowRoot | null {
-  if (!(element instanceof HTMLElement) || !CAN_HOST.test(element.localName)) return null;
-  return element.shadowRoot ?? browser.dom.openOrClosedShadowRoot(element);
-}
-
-function parentOf(element: Element): Element | null {
-  const parent = PARENT.call(element) as Node | null;
-  if (parent instanceof ShadowRoot) return parent.host;
-  return parent instanceof Element ? parent : null;
-}
-
-function isIn(element: Element, outer: Element): boolean {
-  return Node.prototype.contains.call(outer, element);
 }

@@ -68,7 +68,7 @@ const key = (name: string, init: KeyboardEventInit = {}) =>
   new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true, ...init });
 
 test("it says how to pick, and how to get out", () => {
-  expect(texts[0]).toContain("Esc");
+  expect(texts.at(-1)).toContain("Esc");
   expect(acts.map(({ label }) => label)).toEqual(["Cancel"]);
 });
 
@@ -131,6 +131,15 @@ test("which image it is, is said in the page's own words, kept apart from ours",
   expect(texts.at(-1)).toMatch(/\u2069\. Enter checks it\.$/);
   does(key("Tab"));
   expect(texts.at(-1)).toContain("no description");
+});
+
+test("each image is a new line to a screen reader, not one that changes", () => {
+  texts = [];
+
+  does(key("Tab"));
+  does(key("Tab"));
+
+  expect(texts.map((text) => text !== "")).toEqual([false, true, false, true]);
 });
 
 test("Tab on a page without an image says so", () => {

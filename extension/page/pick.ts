@@ -80,6 +80,7 @@ export class Picker {
 
   #say(text: string): void {
     const cancel = { label: say("page_cancel"), act: () => this.#end() };
+    this.#acts.layer().hideToast(); // a new one is read out, one that changes is not
     this.#acts.layer().toast(text, [cancel]);
   }
 

@@ -7,6 +7,15 @@
  */
 import { type Box, holds } from "./geometry";
 import { paintedAt } from "./painted";
+import {
+  elementsAt,
+  fullscreenElement,
+  holdsNode,
+  isRendered,
+  parentOf,
+  rootOf,
+  topElementAt,
+} from "./unshadowed";
 
 /** Next to the chip, as the chip itself is opaque. */
 const BESIDE_PX = 4;
@@ -19,12 +28,12 @@ export interface Place {
 
 /** True unless it is hidden, or something lies over all of it or, staying put, over the chip. */
 export function isSeen(element: Element, { visible, chip }: Place, host: Element): boolean {
-  if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) return false;
-  if (document.fullscreenElement && !isWithin(element, document.fullscreenElement)) return false;
+  const full = fullscreenElement();
+  if (!isRendered(element) || (full && !isWithin(element, full))) return false;
   const points = pointsOf(visible, chip);
   // Under what is ours, such as an open card, nothing can be told: it was seen before.
   const isSeenAt = ([x, y]: [number, number]) =>
-    paintedAt(x, y)?.element === element || document.elementFromPoint(x, y) === host;
+    paintedAt(x, y)?.element === element || topElementAt(x, y) === host;
   const [beside, ...others] = points;
   if (beside === undefined || isSeenAt(beside)) return true;
   return others.some(isSeenAt) && !isUnderPinned(element, chip, host);
@@ -32,14 +41,14 @@ export function isSeen(element: Element, { visible, chip }: Place, host: Element
 
 /** What lies over our chip, or makes it inert; null for nothing. */
 export function coverOf(chip: Box, host: Element): Element | null {
-  const top = document.elementFromPoint(...middle(chip));
+  const top = topElementAt(...middle(chip));
   return top === host ? null : top;
 }
 
 /** True if it is in there, or in a shadow tree that is. */
 function isWithin(element: Element, outer: Element): boolean {
-  for (let node: Node | null = element; node; node = (node.getRootNode() as ShadowRoot).host) {
-    if (outer.contains(node)) return true;
+  for (let node: Node | null = element; node; node = (rootOf(node) as ShadowRoot).host) {
+    if (holdsNode(outer, node)) return true;
   }
   return false;
 }
@@ -63,8 +72,8 @@ function middle({ left, top, right, bottom }: Box): [number, number] {
 
 /** True if something lies there that stays while the image scrolls: a header, a bar. */
 function isUnderPinned(element: Element, chip: Box, host: Element): boolean {
-  const [top] = document.elementsFromPoint(...middle(chip)).filter((one) => one !== host);
-  for (let one = top ?? null; one && !one.contains(element); one = one.parentElement) {
+  const [top] = elementsAt(...middle(chip)).filter((one) => one !== host);
+  for (let one = top ?? null; one && !holdsNode(one, element); one = parentOf(one)) {
     if (["fixed", "sticky"].includes(getComputedStyle(one).position)) return true;
   }
   return false;

@@ -9,18 +9,23 @@
  *
  * Lengths are in px: a rem is the page's. Colour is never the only sign: shapes and words are.
  */
+import { el } from "../ui/dom";
 
 /** How wide the host is, so that whoever measures it knows by how much a page zooms it. */
 export const HOST_PX = 100;
-/** How wide a chip with words is: one width for all, so that none is known by its width. */
-export const CHIP_PX = 172;
 /** How wide and high a chip with nothing but its shape is; what a finger needs at least is 24. */
 export const SMALL_CHIP_PX = 28;
 
-export function makeSheet(): CSSStyleSheet {
+/** Give the root its style. */
+export function dress(root: ShadowRoot): void {
+  if (import.meta.env.FIREFOX) {
+    // There a content script may adopt no sheet (bug 1751346), but its <style> is let through.
+    root.append(el("style", {}, STYLE));
+    return;
+  }
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
-  return sheet;
+  root.adoptedStyleSheets = [sheet];
 }
 
 export const STYLE = `
@@ -123,7 +128,7 @@ button {
   gap: 6px;
   align-items: center;
   justify-content: center;
-  inline-size: ${CHIP_PX}px;
+  inline-size: var(--chip);
   block-size: ${SMALL_CHIP_PX}px;
   min-block-size: 24px;
   padding: 0 9px;
@@ -282,6 +287,11 @@ ul {
 @keyframes turn {
   to {
     rotate: 1turn;
+  }
+}
+@media print {
+  .layer {
+    display: none;
   }
 }
 @media (prefers-reduced-motion: reduce) {

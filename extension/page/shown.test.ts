@@ -46,7 +46,7 @@ function image(address = ADDRESS): Painted & { element: HTMLElement } {
   return { element, kind: "background", address };
 }
 /** Until the browser has told of what changed. */
-const settled = () => new Promise((done) => setTimeout(done, 5));
+const settled = () => new Promise((done) => setTimeout(done, 40));
 
 test("an image is shown under way, then with its verdict", async () => {
   const check = shown.check(image(), "hover");
@@ -145,6 +145,17 @@ test("a new source that loads without an attribute changing ends the chip", asyn
   one.element.dispatchEvent(new Event("load"));
 
   expect(drawn.at(-1)).toBe(`${ADDRESS} gone`);
+});
+
+test("a frame of a video is another one once it plays on", () => {
+  const element = document.createElement("video");
+  const frame: Painted = { element, kind: "video", address: null };
+  document.body.append(element);
+  void shown.again(frame, "hover");
+
+  element.dispatchEvent(new Event("play"));
+
+  expect(drawn).toEqual(["null getting", "null gone"]);
 });
 
 test("what has only pixels is not read because a pointer passed; it says how to", async () => {

@@ -14,7 +14,7 @@ import { say } from "../lib/words";
 import { askCheck, begun, failed, newId } from "./ask";
 import type { Layer } from "./layer";
 import { isStill, type Painted } from "./painted";
-import { capture } from "./pixels";
+import { Capturer } from "./pixels";
 import { isConnected, listenTo } from "./unshadowed";
 
 export type How = FrameMessages["check-image"]["how"];
@@ -34,9 +34,10 @@ const RESIZED_MS = 200;
 
 export class Shown {
   readonly #layer: () => Layer;
+  readonly #capturer: Capturer;
   readonly #chips = new Map<Element, Chip>();
   readonly #changes = new MutationObserver((changes) => {
-    for (const { target } of changes) this.#review(target as Element);
+    for (const { target } of changes) this.#reviewSoon(target as Element);
   });
   /** As images come into view and go out of it: the time to look for those that are gone. */
   readonly #views = new IntersectionObserver((entries) => {
@@ -44,10 +45,18 @@ export class Shown {
     this.prune();
   });
 
+  readonly #changed = new Set<Element>();
+  #frame = 0;
   #resized: ReturnType<typeof setTimeout> | undefined;
 
   constructor(layer: () => Layer) {
     this.#layer = layer;
+    this.#capturer = new Capturer(layer);
+  }
+
+  /** The worker has taken the picture of the screen for this check. */
+  captured(checkId: string): void {
+    this.#capturer.captured(checkId);
   }
 
   /** What is told of an image now; null for one without a chip. */
@@ -98,6 +107,7 @@ export class Shown {
   /** All chips go, and nothing is watched any more. */
   destroy(): void {
     clearTimeout(this.#resized);
+    cancelAnimationFrame(this.#frame);
     for (const element of this.#chips.keys()) this.#drop(element);
     this.#changes.disconnect();
     this.#views.disconnect();
@@ -106,26 +116,41 @@ export class Shown {
   #asked(painted: Painted, checkId: string, how: How): Promise<Told> {
     const { address } = painted;
     if (address !== null) return askCheck("check-image", { checkId, address, how });
-    if (how === "user") return capture(painted, checkId, this.#layer());
+    if (how === "user") return this.#capturer.capture(painted, checkId);
     return Promise.resolve(failed(checkId, "only_pixels", say("error_only_pixels")));
   }
 
   #put(painted: Painted, told: Told, check: Promise<Told>): void {
-    const watch = this.#chips.get(painted.element)?.watch ?? this.#watched(painted.element);
+    const watch = this.#chips.get(painted.element)?.watch ?? this.#watched(painted);
     this.#chips.set(painted.element, { painted, told, watch, check });
     this.#layer().show(painted, told);
   }
 
-  #watched(element: Element): AbortController {
+  #watched({ element, kind }: Painted): AbortController {
     const watch = new AbortController();
     const how = { passive: true, signal: watch.signal };
     // srcset and picture swap without an attribute changing; a new source says so once loaded.
-    for (const name of ["load", "play"]) {
-      listenTo(element, name, () => this.#review(element), how);
+    listenTo(element, "load", () => this.#review(element), how);
+    for (const name of ["play", "seeking"]) {
+      // A frame of a video is another one from here on, a poster is not there any more.
+      const moved = () => (kind === "video" ? this.#drop(element) : this.#review(element));
+      listenTo(element, name, moved, how);
     }
     this.#changes.observe(element, { attributes: true, attributeFilter: ATTRIBUTES });
     this.#views.observe(element);
     return watch;
+  }
+
+  /** Before the next frame is drawn, and once for it: pages animate by attributes. */
+  #reviewSoon(element: Element): void {
+    if (this.#changed.size === 0) this.#frame = requestAnimationFrame(() => this.#reviewChanged());
+    this.#changed.add(element);
+  }
+
+  #reviewChanged(): void {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    for (const element of changed) this.#review(element);
   }
 
   #review(element: Element): void {

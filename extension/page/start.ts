@@ -21,6 +21,9 @@ import { activeElement, bodyElement, hasFocus, rootElement } from "./unshadowed"
 
 /** How often a script that shows something looks whether its extension is still there. */
 const ALIVE_EVERY_MS = 2000;
+/** In how many places one image gets its chip, and in how many of them in one task. */
+const MOST_PLACES = 200;
+const PLACES_AT_ONCE = 25;
 /** A nudge to scripts of an older extension. Only those heed it: a page gains nothing by it. */
 const NUDGE = "pinclip-nudge";
 const OFF: PageSettings = { hover: false, dwellMs: 400, modifier: "none", flagged: "show" };
@@ -28,12 +31,15 @@ const OFF: PageSettings = { hover: false, dwellMs: 400, modifier: "none", flagge
 type Holder = { pinclipPage?: PageScript | null };
 
 export function start(): void {
+  if (isOrphaned()) return;
   const holder = globalThis as Holder;
   // Not just read: an element of that id would answer to it.
-  const other = Object.hasOwn(holder, "pinclipPage") ? holder.pinclipPage : null;
-  if (other && !isOrphaned()) return;
-  if (innerWidth < SMALLEST_PX || innerHeight < SMALLEST_PX) return;
+  if (Object.hasOwn(holder, "pinclipPage") && holder.pinclipPage) return;
   if (!(rootElement() instanceof HTMLElement)) return; // a bare SVG or XML file
+  if (innerWidth < SMALLEST_PX || innerHeight < SMALLEST_PX) {
+    addEventListener("resize", start, { once: true }); // a frame that is hidden at first
+    return;
+  }
   dispatchEvent(new CustomEvent(NUDGE));
   const script = new PageScript(() => {
     holder.pinclipPage = null;
@@ -108,6 +114,7 @@ class PageScript {
         (await this.#ready) && this.#life.signal.aborted === false ? work(content) : null;
     return hear({
       "show-check": once(({ address, told }) => this.#showCheck(address, told)),
+      captured: once(({ checkId }) => this.#shown.captured(checkId)),
       "sweep-start": once(({ sweepId }) => this.#begin(this.#sweeper.start(sweepId))),
       "sweep-cancel": once(() => this.#sweeper.cancel()),
       "pick-start": once(() => this.#picker.start()),
@@ -189,7 +196,11 @@ class PageScript {
 
   async #sweepOne([first, ...others]: Painted[]): Promise<Told> {
     const told = await this.#shown.check(first as Painted, "sweep");
-    for (const other of others) this.#shown.show(other, told);
+    for (const [index, other] of others.slice(0, MOST_PLACES).entries()) {
+      // The page goes on in between, however often it shows this image.
+      if (index % PLACES_AT_ONCE === 0) await new Promise((done) => setTimeout(done));
+      this.#shown.show(other, told);
+    }
     return told;
   }
 
@@ -217,14 +228,10 @@ class PageScript {
 
   #contextMenu(event: MouseEvent): void {
     if (!event.isTrusted || !this.#isAlive()) return;
-    const [target] = event.composedPath();
-    // By the keyboard, it has no place of the pointer's: then it is about what has the focus.
-    const isAtPointer = event.button === 2;
-    this.#rightClicked = isAtPointer
-      ? paintedAt(event.clientX, event.clientY)
-      : target instanceof Element
-        ? paintedOf(target)
-        : null;
+    // By the keyboard it is about what has the focus, not about a place.
+    const focused = event.button === 2 ? null : focusedElement();
+    const at = paintedAt(event.clientX, event.clientY);
+    this.#rightClicked = focused ? paintedOf(focused) : at;
   }
 
   /** The page is put aside, and may come back as it is: no timer may run meanwhile. */

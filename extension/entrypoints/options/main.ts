@@ -19,18 +19,30 @@ import {
 import { say } from "../../lib/words";
 import { byId, el, speak } from "../../ui/dom";
 import { lists } from "../../ui/hosts_list";
+import { localSection } from "../../ui/local";
 import { settingsForm, testAndTell } from "../../ui/settings_form";
 import { kilobytes } from "../../ui/verdict";
 
 /** Most scans that are listed: newest first, the others go by their age on the server. */
 const SCANS_SHOWN = 50;
+/** Rows from which a list is folded. */
+const ROWS_SHOWN = 10;
 
 async function start(): Promise<void> {
   speak(browser.i18n.getUILanguage(), browser.i18n.getMessage("@@bidi_dir"));
   document.title = say("options_title");
   const title = el("h1", {}, say("options_title"));
   byId("app").replaceChildren(
-    el("main", {}, title, form(await loadSettings()), ...(await lists()), ...kept(), ...sent()),
+    el(
+      "main",
+      {},
+      title,
+      form(await loadSettings()),
+      ...(await lists()),
+      ...(await localSection()),
+      ...kept(),
+      ...sent(),
+    ),
   );
   await Promise.all([drawScans(), drawSent()]);
 }
@@ -88,7 +100,7 @@ async function drawScans(): Promise<void> {
   const commands = eraseCommands(scans).join("\n");
   byId("scans").replaceChildren(
     title,
-    el("ul", {}, ...rows),
+    folded(rows),
     el("p", {}, say("scans_help")),
     el("pre", { dir: "ltr" }, commands),
   );
@@ -106,12 +118,21 @@ function eraseCommands(scans: { id: string; backend: string }[]): string[] {
 /* What left */
 
 function sent(): HTMLElement[] {
-  return [el("section", { id: "sent" }, el("h2", {}, say("sent_title")), el("ul", { id: "rows" }))];
+  return [
+    el("section", { id: "sent" }, el("h2", {}, say("sent_title")), el("div", { id: "rows" })),
+  ];
 }
 
 async function drawSent(): Promise<void> {
   const rows = (await listSent(Date.now())).map((one) => el("li", {}, rowWords(one)));
-  byId("rows").replaceChildren(...(rows.length > 0 ? rows : [el("li", {}, say("sent_none"))]));
+  byId("rows").replaceChildren(rows.length > 0 ? folded(rows) : el("p", {}, say("sent_none")));
+}
+
+/** A list; one that is long is folded, so that what stands under it is found. */
+function folded(rows: HTMLElement[]): HTMLElement {
+  const list = el("ul", {}, ...rows);
+  if (rows.length <= ROWS_SHOWN) return list;
+  return el("details", {}, el("summary", {}, say("list_all", rows.length)), list);
 }
 
 function rowWords(one: Sent): string {
