@@ -14,6 +14,9 @@
  * referer.ts. Cookies only where the user has said so for this very image: they say who asks. A
  * 404 is final, so is a second 403. Never canvas readback: browsers that guard against
  * fingerprints put noise into it.
+ *
+ * A browser follows a redirect before we learn where it leads. What comes from a private host is
+ * not read and not sent on, but that host was asked once, without cookies, as by the page's <img>.
  */
 import { UPLOAD_LIMIT_BYTES } from "./api";
 import { ImageError } from "./errors";
