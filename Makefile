@@ -33,7 +33,7 @@ SETUP_NODE := extension/node_modules/.setup-$(LOCKED)
 NPM := cd extension && PATH="$(CURDIR)/.venv/bin:$$PATH" npm
 
 .PHONY: help setup setup-test up fmt check test bench model docs site wheel extension \
-  extension-test extension-walk extension-numbers wire clean
+  extension-test extension-walk wire clean
 
 help: ## what there is to make (the default)
 	@echo "make VERB [PYTHON=python3.12] [TORCH=1]"
@@ -87,9 +87,6 @@ extension-test: $(SETUP_NODE) ## check the extension's sources and run the tests
 
 extension-walk: $(SETUP_NODE) ## walk through the extension in Chromium and Firefox; needs a browser
 	$(NPM) run e2e
-
-extension-numbers: $(SETUP_NODE) ## measure the extension in Chromium
-	$(NPM) run numbers
 
 wire: $(SETUP_NODE) ## write the extension's wire types anew from docs/openapi.json
 	$(NPM) run wire

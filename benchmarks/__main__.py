@@ -40,6 +40,7 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "sdk_client": (),
     "bot_kills": (),
     "adapters": (),
+    "extension": (),
     "simulation": (),
     "one_image_hundred_callers": (),
     "restarts": (),
@@ -48,8 +49,8 @@ PROGRAMS: dict[str, tuple[str, ...]] = {
     "soak": (),
 }
 """Each program's arguments; one that needs {data} or {run} runs only when that is given."""
-WHEN_NAMED = frozenset({"bulk", "peers", "soak"})
-"""Those that do not run with the others: they need Ray, an index, or half an hour."""
+WHEN_NAMED = frozenset({"bulk", "extension", "peers", "soak"})
+"""Those that do not run with the others: they need Ray, a browser, an index, or half an hour."""
 MEASURED = ("openvino", "torch", "litestar", "redis")
 """Packages whose version matters to the figures."""
 

@@ -431,6 +431,18 @@ def _bot_kills(lines: Sequence[Line]) -> list[str]:
     ]
 
 
+def _extension(lines: Sequence[Line]) -> list[str]:
+    (line,) = lines
+    sizes = ", ".join(f"{size} kB for {name}" for name, size in sorted(line["zips kB"].items()))
+    return [
+        f"In Chromium, against `pinclip up` on the same machine. Zips: {sizes}.\n",
+        *_table(
+            ("What", "Figure", "Unit"),
+            [(row["what"], _cell(row["value"]), row["unit"]) for row in line["rows"]],
+        ),
+    ]
+
+
 def _adapters(lines: Sequence[Line]) -> list[str]:
     (line,) = lines
     rows = [
@@ -471,6 +483,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Sequence[Line]], list[str]]]] = {
     "sdk_client": ("The client", _sdk_client),
     "bot_kills": ("A bot that is killed", _bot_kills),
     "adapters": ("Adapters of platforms", _adapters),
+    "extension": ("The browser extension", _extension),
     "peers": ("Against others", _peers),
     "simulation": ("Many workers", _simulation),
     "one_image_hundred_callers": ("One image, many callers", _hundred),

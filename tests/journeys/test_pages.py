@@ -161,8 +161,8 @@ def test_readme_leads_a_bot_to_enforcing(bot_shell: Shell) -> None:
 
 
 def test_readme_shows_the_verdict_that_http_gives(shell: Shell) -> None:
-    [ask] = blocks(README, "", under="Three ways to ask")[:1]
-    [shown] = blocks(README, "json", under="Three ways to ask")
+    [ask] = blocks(README, "", under="Ways to ask")[:1]
+    [shown] = blocks(README, "json", under="Ways to ask")
 
     answer = json.loads(shell.run(ask))
 
@@ -181,7 +181,7 @@ def names(value: object) -> set[str]:
 
 def test_readme_has_the_id_of_the_weights_that_ship() -> None:
     weights = pytest.importorskip("pinclip.weights")
-    [shown] = blocks(README, "json", under="Three ways to ask")
+    [shown] = blocks(README, "json", under="Ways to ask")
 
     shipped = weights.open_weights()
 
@@ -189,7 +189,7 @@ def test_readme_has_the_id_of_the_weights_that_ship() -> None:
 
 
 def test_python_of_the_readme_checks_a_picture(shell: Shell) -> None:
-    [program] = blocks(README, "python", under="Three ways to ask")
+    [program] = blocks(README, "python", under="Ways to ask")
 
     assert shell.python(program) == "likely AI; 3.0% of real photos get this\n"
 
