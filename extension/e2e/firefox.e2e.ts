@@ -54,7 +54,10 @@ test("Firefox: first run, key, a file, a watched site, a report", { skip }, asyn
   await page.goto(`http://${SITE}:${pictures.port}/page`);
   const image = await page.waitForSelector("img");
   await image?.hover();
-  await said(popup, `${SITE}:${pictures.port}`);
+  await until(
+    async () => (await firstCard(popup)).includes(`${SITE}:${pictures.port}▲Likely AI`),
+    () => "the image of the site has no card",
+  );
   await until(
     async () => (await page.$$("html > *")).length === 3,
     () => "no chip",
@@ -122,6 +125,11 @@ async function type(page: Page, field: string, text: string): Promise<void> {
     },
     text,
   );
+}
+
+/** What the newest check is said to have found. */
+async function firstCard(page: Page): Promise<string> {
+  return page.evaluate(() => document.querySelector("#checks article")?.textContent ?? "");
 }
 
 /** Puppeteer's own waiting makes functions of text, which the pages' content policy refuses. */
