@@ -18,6 +18,7 @@ from server.edge import Edge
 from server.rules.keys import Key
 from server.settings import ServerSettings
 from tests.fakes import ManualClock, MemoryBoard, MemoryQueue, MemoryRecords, MemorySpool
+from tests.server import postgres
 from tests.server.scenes import BEAT
 from tests.valkey_server import Valkey, running
 from worker.contract import RedisSettings, encode, worker_key
@@ -56,6 +57,16 @@ class Api:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def postgres_address() -> Iterator[str]:
+    """The address of a PostgreSQL of this module; skips where none is installed."""
+    programs = postgres.programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
+    with postgres.running(programs) as address:
+        yield address
 
 
 @pytest.fixture

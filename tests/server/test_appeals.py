@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,6 @@ from server.store.scan_rows import row_of
 from server.store.scans import SqlScans
 from server.store.tables import EventRow, OverrideRow, ScanRow
 from tests.fakes import ManualClock, MemoryBoard
-from tests.server import postgres
 from tests.server.scenes import opened
 from tests.server.small_app import small_app
 from worker.contract import RedisSettings
@@ -118,15 +117,6 @@ class Api:
         rows = await self.database.rows(sa.select(EventRow.__table__).order_by(EventRow.id))
         found = [(row, msgspec.json.decode(row.body, type=Event)) for row in rows]
         return sorted(found, key=lambda pair: (pair[1].type, pair[0].subject, pair[1].sequence))
-
-
-@pytest.fixture(scope="module")
-def postgres_address() -> Iterator[str]:
-    programs = postgres.programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres.running(programs) as address:
-        yield address
 
 
 @pytest.fixture

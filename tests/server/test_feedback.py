@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from server.store.retention import SqlRetention
 from server.store.scans import SqlScans
 from server.store.tables import EventRow, FeedbackRow, ReplayRow
 from tests.fakes import ManualClock, MemoryBoard
-from tests.server import postgres
 from tests.server.platform import Platform, bearing, platform
 from tests.server.scenes import URL, failed
 from tests.server.small_app import small_app
@@ -102,15 +101,6 @@ class Api:
 
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def postgres_address() -> Iterator[str]:
-    programs = postgres.programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed")
-    with postgres.running(programs) as address:
-        yield address
 
 
 @pytest.fixture
