@@ -5,10 +5,7 @@
  */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { crc32, deflateSync } from "node:zlib";
-
-const GREY = 0;
-const RGB = 2;
+import { GREY, png, RGB } from "./png.ts";
 
 /** A PNG of `width` x `height` pixels, all of this brightness. */
 export function picture(brightness: number, width = 400, height = 300): Buffer {
@@ -34,33 +31,6 @@ function colourAt(x: number, y: number): [number, number, number] {
   if (y > 0.6 + 0.1 * Math.sin(x * 9)) return [40 + grain, 90 + 60 * x, 45];
   if (y > 0.45 + 0.08 * Math.sin(x * 5 + 1)) return [90, 100 + grain, 120];
   return [120 + 80 * y, 160 + 50 * y, 230 - grain];
-}
-
-interface Raw {
-  width: number;
-  height: number;
-  kind: number;
-  /** Each row begins with its filter, which is none. */
-  rows: Buffer;
-}
-
-function png({ width, height, kind, rows }: Raw): Buffer {
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([8, kind, 0, 0, 0], 8); // 8 bits a channel
-  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
-  const parts = [chunk("IHDR", header), chunk("IDAT", deflateSync(rows)), chunk("IEND")];
-  return Buffer.concat([signature, ...parts]);
-}
-
-function chunk(name: string, data = Buffer.alloc(0)): Buffer {
-  const body = Buffer.concat([Buffer.from(name, "latin1"), data]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(data.length);
-  const check = Buffer.alloc(4);
-  check.writeUInt32BE(crc32(body));
-  return Buffer.concat([length, body, check]);
 }
 
 export interface Pictures {

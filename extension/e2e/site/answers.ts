@@ -14,7 +14,8 @@
  * Decides and returns; knows nothing of sockets.
  */
 import type { IncomingHttpHeaders } from "node:http";
-import { chunk, image, typeOf } from "./images.ts";
+import { chunk } from "../png.ts";
+import { image, typeOf } from "./images.ts";
 
 export interface Answer {
   status: number;

@@ -10,7 +10,8 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { crc32, deflateSync } from "node:zlib";
+import { crc32 } from "node:zlib";
+import { GREY, png } from "../png.ts";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 const PYTHON = join(ROOT, ".venv/bin/python");
@@ -21,7 +22,10 @@ const LIGHT: Record<string, number> = { bright: 235, dark: 0 };
 export function image(name: string): Buffer | null {
   const [, light = "", , width = "400", height = "300"] =
     name.match(/^(bright|dark)-([\w-]*?)(?:-(\d+)x(\d+))?\.png$/) ?? [];
-  if (light) return png(name, LIGHT[light] as number, Number(width), Number(height));
+  if (light) {
+    const size = { width: Number(width), height: Number(height) };
+    return png({ ...size, kind: GREY, rows: grain(name, LIGHT[light] as number, size) });
+  }
   return drawn()[name] ?? null;
 }
 
@@ -30,18 +34,12 @@ export function typeOf(name: string): string {
   return name.endsWith(".svg") ? "image/svg+xml" : `image/${name.split(".").at(-1)}`;
 }
 
-function png(seed: string, darkest: number, width: number, height: number): Buffer {
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([8, 0, 0, 0, 0], 8); // 8-bit grey
-  const signature = Buffer.from([137, 80, 78, 71, 13, 10, 26, 10]);
-  const pixels = deflateSync(grain(seed, darkest, width, height), { level: 1 });
-  return Buffer.concat([signature, chunk("IHDR", header), chunk("IDAT", pixels), chunk("IEND")]);
-}
-
 /** Rows of squares; each begins with a byte that says "no filter". */
-function grain(seed: string, darkest: number, width: number, height: number): Buffer {
+function grain(
+  seed: string,
+  darkest: number,
+  { width, height }: { width: number; height: number },
+): Buffer {
   const rows = Buffer.alloc((width + 1) * height);
   let state = crc32(Buffer.from(seed));
   for (let top = 0; top < height; top += GRAIN_PX) {
@@ -53,16 +51,6 @@ function grain(seed: string, darkest: number, width: number, height: number): Bu
     for (let y = top; y < Math.min(top + GRAIN_PX, height); y++) row.copy(rows, y * (width + 1));
   }
   return rows;
-}
-
-/** A chunk of a PNG; one of an unknown name is passed over by whoever reads it. */
-export function chunk(name: string, data = Buffer.alloc(0)): Buffer {
-  const body = Buffer.concat([Buffer.from(name, "latin1"), data]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(data.length);
-  const check = Buffer.alloc(4);
-  check.writeUInt32BE(crc32(body));
-  return Buffer.concat([length, body, check]);
 }
 
 let formats: Record<string, Buffer> | null = null;
